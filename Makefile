@@ -1,0 +1,42 @@
+# One command a task; the first one sets up the environment in .venv.
+# The Python that .venv is made with: 3.11, which the pins in constraints.txt were tested with, else python3.
+PYTHON ?= $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo python3)
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+PACKAGE_FILES := setup.cfg pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.runtime ## train and evaluate the joint bundle on embedded data, in a few minutes
+	.venv/bin/python -m monai_cellreg.benchmarks.demo --out runs/demo
+
+test: lint ## run the linters, then all tests
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
+
+lint: .venv/.dev ## check style, format and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: .venv/.runtime ## measure the tables of BENCHMARKS.md
+	.venv/bin/python -m monai_cellreg.benchmarks.joint
+
+clean: ## remove the environment, caches and build leftovers, and keep runs/
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find monai_cellreg tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps are renewed when the package's requirements change; the linters and test tools come only with the second.
+.venv/.runtime: $(PACKAGE_FILES)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	v >= (3, 11) or sys.exit(f"Python {v[0]}.{v[1]} is too old for the pins, expected 3.11; set PYTHON=/path/to/it"); \
+	v[:2] == (3, 11) or print(f"python3.11 not found, using Python {v[0]}.{v[1]}: the pins were tested with 3.11")'
+	$(PYTHON) -m venv .venv
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+.venv/.dev: .venv/.runtime
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@

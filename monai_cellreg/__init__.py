@@ -1,0 +1,24 @@
+"""Registration and segmentation of cell images on MONAI; parts are imported when they are first used."""
+
+import lazy_loader
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "apps",
+        "benchmarks",
+        "data",
+        "engines",
+        "geometry",
+        "losses",
+        "methods",
+        "metrics",
+        "networks",
+        "report",
+        "transforms",
+        "utils",
+    ],
+    submod_attrs={"methods": ["register"]},
+)

@@ -1,0 +1,50 @@
+"""What the engines measure of known pairs, as Ignite metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.handlers import IgniteMetricHandler
+from monai.utils import CommonKeys
+from torch import Tensor
+
+from ..geometry import warp
+from ..metrics import FoldingFraction, GridError, MaskIoU
+
+Output = dict[str, Any]
+
+
+def registration_iou_metric() -> dict[str, IgniteMetricHandler]:
+    """``registration_iou``: overlap of the true fixed labels with the true moving labels, warped by the predicted map."""
+    return {"registration_iou": IgniteMetricHandler(metric_fn=MaskIoU(), output_transform=_registered)}
+
+
+def additional_metrics() -> dict[str, IgniteMetricHandler]:
+    """``unregistered_iou``, ``segmentation_iou`` (both sides), ``grid_error_px`` and ``folding_fraction``."""
+    return {
+        "unregistered_iou": IgniteMetricHandler(metric_fn=MaskIoU(), output_transform=_unregistered),
+        "segmentation_iou": IgniteMetricHandler(metric_fn=MaskIoU(), output_transform=_segmented),
+        "grid_error_px": IgniteMetricHandler(metric_fn=GridError(), output_transform=_fields),
+        "folding_fraction": IgniteMetricHandler(metric_fn=FoldingFraction(), output_transform=_fields),
+    }
+
+
+def _registered(output: Output) -> tuple[Tensor, Tensor]:
+    truth = output[CommonKeys.LABEL]
+    warped = warp(truth["moving_label"], output[CommonKeys.PRED]["fixed_to_moving"], mode="nearest")
+    return warped, truth["fixed_label"]
+
+
+def _unregistered(output: Output) -> tuple[Tensor, Tensor]:
+    return output[CommonKeys.LABEL]["moving_label"], output[CommonKeys.LABEL]["fixed_label"]
+
+
+def _segmented(output: Output) -> tuple[Tensor, Tensor]:
+    prediction, truth = output[CommonKeys.PRED], output[CommonKeys.LABEL]
+    heat_maps = torch.cat([prediction["fixed_heat_map"], prediction["moving_heat_map"]])
+    return heat_maps, torch.cat([truth["fixed_label"], truth["moving_label"]])
+
+
+def _fields(output: Output) -> tuple[Tensor, Tensor]:
+    return output[CommonKeys.PRED]["fixed_to_moving"], output[CommonKeys.LABEL]["fixed_to_moving"]

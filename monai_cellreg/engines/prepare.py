@@ -1,0 +1,49 @@
+"""From a batch of the data loader to what the network takes and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..transforms import KnownPairs, RandomAppearance
+
+Prepared = tuple[Tensor, dict[str, Tensor], tuple[Tensor], dict[str, Any]]
+KNOWN = ("fixed", "moving", "fixed_label", "moving_label", "fixed_to_moving")
+
+
+class PrepareKnownPairs:
+    """Makes a known pair of every single image of a batch, on the training device; MONAI's ``prepare_batch``.
+
+    Args:
+        pairs: makes the pairs.
+        appearance: changes the intensities of both images, independently; ``None`` leaves them.
+    """
+
+    def __init__(self, pairs: KnownPairs, appearance: RandomAppearance | None = None) -> None:
+        self.pairs, self.appearance = pairs, appearance
+
+    def __call__(
+        self, batch: Mapping[str, Tensor], device: str | torch.device | None = None, non_blocking: bool = False
+    ) -> Prepared:
+        """``image`` and ``label`` (B, 1, *spatial) to (fixed, all that is known, (moving,), {})."""
+        image, label = (_plain(batch[key]).to(device, non_blocking=non_blocking) for key in ("image", "label"))
+        pair = self.pairs(image, label)
+        if self.appearance is not None:
+            pair["fixed"], pair["moving"] = self.appearance(pair["fixed"]), self.appearance(pair["moving"])
+        return pair["fixed"], {key: pair[key] for key in KNOWN}, (pair["moving"],), {}
+
+
+def prepare_pairs(
+    batch: Mapping[str, Tensor], device: str | torch.device | None = None, non_blocking: bool = False
+) -> Prepared:
+    """Pairs that are in the batch already (``fixed``, ``moving`` and the truth) to (fixed, all that is known, (moving,), {})."""
+    on_device = {key: _plain(batch[key]).to(device, non_blocking=non_blocking) for key in KNOWN}
+    return on_device["fixed"], {key: on_device[key] for key in KNOWN}, (on_device["moving"],), {}
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Without MetaTensor's bookkeeping, which costs time in every operation and means nothing for made pairs."""
+    return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor

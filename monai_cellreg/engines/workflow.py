@@ -1,0 +1,53 @@
+"""MONAI's bundle workflow that refuses misspelt overrides."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+
+class StrictConfigWorkflow(ConfigWorkflow):
+    """:class:`monai.bundle.ConfigWorkflow` in which an override must name a key that the configuration has.
+
+    MONAI adds unknown keys silently, so that ``--max_epoch 5`` trains for the default number of epochs.
+
+    Args:
+        config_file: one configuration or several, merged in order.
+        workflow_type: see MONAI.
+        overrides: key to value; ``::`` reaches inside.
+
+    Raises:
+        KeyError: for an override whose key does not exist; the message gives the closest ones.
+    """
+
+    def __init__(
+        self, config_file: str | Sequence[str], *, workflow_type: str = "train", overrides: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(config_file=config_file, workflow_type=workflow_type)
+        for key, value in (overrides or {}).items():
+            self._check(key)
+            self.parser[key] = value
+
+    def _check(self, key: str) -> None:
+        name = key.replace("#", "::")
+        if name in self.parser:
+            return
+        known = _keys(self.parser)
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        close += [k for k in known if k.endswith(f"::{name}") and k not in close]
+        hint = f"did you mean {', '.join(close)}?" if close else f"expected one of {', '.join(list(self.parser.get()))}"
+        raise KeyError(f"override --{key} names no key of {self.config_root_path}: {hint}")
+
+
+def _keys(parser: ConfigParser) -> list[str]:
+    """Every key of a configuration, nested ones joined by ``::``."""
+
+    def walk(node: Any, prefix: str) -> list[str]:
+        if not isinstance(node, dict):
+            return []
+        return [k for key, value in node.items() for k in (f"{prefix}{key}", *walk(value, f"{prefix}{key}::"))]
+
+    return walk(parser.get(), "")

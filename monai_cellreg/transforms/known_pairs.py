@@ -1,0 +1,153 @@
+"""Image pairs whose true map is known exactly, made from single images on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..geometry import ThinPlateSplineField, sample, voxel_jacobian_determinant, voxel_to_cube_ddf
+
+CHECK_SIZE = 33  # voxels along each axis of the lattice on which folding is looked for
+LEAST_DETERMINANT = 0.1
+
+
+@dataclass(frozen=True)
+class DeformationRange:
+    """How far made pairs are deformed; lengths on the cube [-1, 1]^D of the image.
+
+    Args:
+        rotation_deg: standard deviation of the rotation angle.
+        stretch: standard deviation of the logarithmic stretch along each direction.
+        shift: standard deviation of the common shift along each axis; zero gives pairs without a mean shift.
+        local: standard deviation of the displacement of each control point.
+        least: the smallest of the factors, drawn uniformly up to 1, by which a pair's deformation is scaled.
+    """
+
+    rotation_deg: float = 8.0
+    stretch: float = 0.06
+    shift: float = 0.04
+    local: float = 0.06
+    least: float = 0.2
+
+
+class KnownPairs:
+    """Makes ``fixed(x) = moving(T(x))`` from single images, with T a thin-plate spline that a network can predict exactly.
+
+    T is drawn on a regular grid of control points and is ``fixed_to_moving``, in closed form; both images are read from
+    the given one in a single interpolation. It never folds: a draw that would is scaled down. The parameters are drawn
+    on the CPU, so that the same generator state gives the same pairs on every device.
+
+    Args:
+        spatial_size: size of the images.
+        control_shape: control points along each axis (the paper: 5 x 5).
+        deformation: how far T goes.
+        pose: also turn, mirror, scale (up to 25 %) and shift the scene itself, the same way in both images.
+        generator: source of all randomness, on the CPU.
+
+    References:
+        Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, Sect. 2.3; there
+        the target is drawn from the source, so that the truth in pull-back direction has no closed form.
+    """
+
+    def __init__(
+        self,
+        spatial_size: Sequence[int],
+        control_shape: Sequence[int],
+        generator: torch.Generator,
+        *,
+        deformation: DeformationRange | None = None,
+        pose: bool = True,
+    ) -> None:
+        self.field = ThinPlateSplineField(spatial_size, control_shape)
+        self.check = ThinPlateSplineField([CHECK_SIZE] * len(tuple(spatial_size)), control_shape)
+        self.deformation = deformation or DeformationRange()
+        self.pose = pose
+        self.generator = generator
+
+    def __call__(self, image: Tensor, label: Tensor, parameters: Tensor | None = None) -> dict[str, Tensor]:
+        """Makes one pair of every image of a batch.
+
+        Args:
+            image: (B, C, *spatial_size).
+            label: (B, 1, *spatial_size), 0 or 1.
+            parameters: (B, K, D) displacements of the control points on the cube; drawn when omitted.
+
+        Returns:
+            ``fixed``, ``moving`` (B, C, *spatial_size), ``fixed_label``, ``moving_label`` (B, 1, *spatial_size), the true
+            ``fixed_to_moving`` voxel field (B, D, *spatial_size) and its ``parameters`` (B, K, D), the control points'
+            displacements on the cube.
+        """
+        if tuple(image.shape[2:]) != self.field.spatial_size:
+            raise ValueError(
+                f"image has shape {tuple(image.shape)}; expected (B, C, *{self.field.spatial_size}), the spatial_size "
+                "that the pairs were set up for"
+            )
+        self.field.to(image.device)
+        parameters = (self.draw(image.shape[0]) if parameters is None else parameters).to(image.device)
+        truth = self.field(parameters)
+        scene = self._draw_pose(image.shape[0]).to(image.device)
+        identity = torch.zeros_like(truth)
+        pair = {"fixed_to_moving": truth, "parameters": parameters}
+        for name, field in (("fixed", truth), ("moving", identity)):
+            index = _posed_index(field, scene)
+            pair[name] = sample(image, index, padding="reflection")
+            pair[f"{name}_label"] = (sample(label.float(), index, padding="reflection") > 0.5).float()
+        return pair
+
+    def draw(self, batch: int) -> Tensor:
+        """Random control point displacements (B, K, D) on the cube, on the CPU, that do not fold."""
+        control = self.field.control_points.cpu().float()
+        dims, scale = control.shape[1], self.deformation
+        linear = torch.matrix_exp(
+            _skew(self._normal(batch, dims, dims)) * torch.pi / 180 * scale.rotation_deg
+            + _symmetric(self._normal(batch, dims, dims)) * scale.stretch
+        )
+        local = self._normal(batch, *control.shape) * scale.local
+        shift = self._normal(batch, 1, dims) * scale.shift
+        moved = control @ linear.transpose(1, 2) - control + local
+        moved = moved - moved.mean(1, keepdim=True) + shift
+        moved = moved * (scale.least + (1 - scale.least) * torch.rand(batch, 1, 1, generator=self.generator))
+        for _ in range(50):
+            least = voxel_jacobian_determinant(self.check(moved)).flatten(1).min(1).values
+            folded = least < LEAST_DETERMINANT
+            if not bool(folded.any()):
+                return moved
+            moved = torch.where(folded[:, None, None], moved * 0.8, moved)
+        raise ValueError(f"deformation {scale} always folds; expected a smaller range")
+
+    def _draw_pose(self, batch: int) -> Tensor:
+        """Affine maps (B, D, D+1) of the cube that turn, mirror, scale and shift the scene; identities without pose."""
+        dims = len(self.field.spatial_size)
+        if not self.pose:
+            return torch.eye(dims, dims + 1).expand(batch, -1, -1)
+        turn = torch.matrix_exp(_skew(self._normal(batch, dims, dims)) * torch.pi)
+        mirror = torch.sign(torch.rand(batch, 1, dims, generator=self.generator) - 0.5)
+        size = torch.exp((torch.rand(batch, 1, 1, generator=self.generator) - 0.5) * 0.45)
+        shift = (torch.rand(batch, dims, 1, generator=self.generator) - 0.5) * 0.15
+        return torch.cat([turn * mirror * size, shift], dim=2)
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator)
+
+
+def _posed_index(field: Tensor, scene: Tensor) -> Tensor:
+    """Index coordinates (B, *spatial, D) at which the source image is read: the scene's pose after the field."""
+    size = field.shape[2:]
+    half = field.new_tensor([(s - 1) / 2 for s in size])
+    axes = [torch.linspace(-1, 1, s, device=field.device) for s in size]
+    cube = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1) + voxel_to_cube_ddf(field).movedim(1, -1)
+    posed = torch.einsum("b...j,bij->b...i", cube, scene[..., :-1])
+    posed = posed + scene[..., -1].reshape(-1, *([1] * len(size)), len(size))
+    return (posed + 1) * half
+
+
+def _skew(matrix: Tensor) -> Tensor:
+    """Skew part, scaled so that in 2D the angle's standard deviation is that of an entry."""
+    return (matrix - matrix.transpose(1, 2)) / 2**0.5
+
+
+def _symmetric(matrix: Tensor) -> Tensor:
+    return (matrix + matrix.transpose(1, 2)) / 2
