@@ -37,8 +37,8 @@ def list_items(root: str | PathLike[str]) -> list[dict[str, Any]]:
     if not items:
         raise ValueError(
             f"root {str(root)!r} holds no images; looked for images/* or images directly in it "
-            f"({', '.join(image_folder.IMAGE_SUFFIXES)}; labels in labels/ under the same names), and for Cell Tracking "
-            "Challenge sequences (01/t000.tif, labels in 01_label/, 01_GT/ or 01_ST/)"
+            f"({', '.join(image_folder.IMAGE_SUFFIXES)}; labels in labels/ under the same names), and for Cell "
+            "Tracking Challenge sequences (01/t000.tif, labels in 01_label/, 01_GT/ or 01_ST/)"
         )
     return items
 

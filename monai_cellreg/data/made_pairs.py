@@ -38,8 +38,14 @@ def made_pairs(
         ``fixed_to_moving`` voxel field (D, *spatial) and ``group``.
 
     Raises:
-        ValueError: when no deformation of the range is as hard.
+        ValueError: when there are no items, their shapes differ, or no deformation of the range is as hard.
     """
+    shapes = {tuple(item[key].shape) for item in items for key in ("image", "label")}
+    if len(shapes) != 1:
+        raise ValueError(
+            f"items are {len(items)}, of the shapes {sorted(shapes)}; expected at least one, with images and labels of "
+            "one shape (1, *spatial). Resize them first"
+        )
     image, label = (torch.stack([torch.as_tensor(i[key]).float() for i in items]) for key in ("image", "label"))
     image, label = (x.as_tensor() if hasattr(x, "as_tensor") else x for x in (image, label))
     generator = torch.Generator().manual_seed(seed)
@@ -52,9 +58,7 @@ def made_pairs(
     appearance = RandomAppearance(generator, settings=MILD)
     pair["fixed"], pair["moving"] = appearance(pair["fixed"]), appearance(pair["moving"])
     names = ("fixed", "moving", "fixed_label", "moving_label", "fixed_to_moving")
-    return [
-        {**{name: pair[name][k].clone() for name in names}, "group": item["group"]} for k, item in enumerate(items)
-    ]
+    return [{**{name: pair[name][k].clone() for name in names}, "group": item["group"]} for k, item in enumerate(items)]
 
 
 def _scale_for(maker: KnownPairs, label: Tensor, parameters: Tensor, wanted: float) -> float:
@@ -66,7 +70,9 @@ def _scale_for(maker: KnownPairs, label: Tensor, parameters: Tensor, wanted: flo
         if abs(overlap - wanted) < 0.002:
             return middle
         low, high = (middle, high) if overlap > wanted else (low, middle)
-    raise ValueError(f"unregistered_iou is {wanted}; the deformations reach {overlap:.3f}. Choose a value nearer to 0.87")
+    raise ValueError(
+        f"unregistered_iou is {wanted}; the deformations reach {overlap:.3f}. Choose a value nearer to 0.87"
+    )
 
 
 def _mean_iou(a: Tensor, b: Tensor) -> float:

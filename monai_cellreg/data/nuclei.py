@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 from skimage.transform import resize
 
-from ..transforms.nuclei import CropSettings, crop_nuclei, scale_by_percentiles
+from ..transforms.nuclei import DEFAULT_CROPS, CropSettings, crop_nuclei, scale_by_percentiles
 from ..transforms.pseudo_label import pseudo_label
 from ..utils import check_choice
 from .listing import list_items, load_item
@@ -28,11 +28,11 @@ def nuclei_items(
     *,
     section: Section,
     image_size: int = 160,
-    crops: CropSettings = CropSettings(),
+    crops: CropSettings = DEFAULT_CROPS,
     whole_fields: bool = False,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Gives pictures of nuclei with their masks from one part of a folder, split by group so that parts never share one.
+    """Gives pictures of nuclei with their masks from one part of a folder; parts never share a group.
 
     A labelled field gives one item a nucleus (`crop_nuclei`). An unlabelled image counts as one frame: it is resized,
     scaled to [0, 1] and given a `pseudo_label`. Images of different sizes may be mixed.
@@ -54,11 +54,11 @@ def nuclei_items(
             its field; `ImageReadError` if a file cannot be used or a label does not fit its image.
     """
     check_choice("section", section, ("train", "validation", "test", "all"))
-    listed = list_items(dataset_dir)
+    found = list_items(dataset_dir)
     if section != "all":
-        listed = split_by_group(listed, seed=seed)[("train", "validation", "test").index(section)]
+        found = split_by_group(found, seed=seed)[("train", "validation", "test").index(section)]
     items = []
-    for entry in listed:
+    for entry in found:
         image, label = load_item(entry)
         if image.ndim != 3:
             raise ValueError(
@@ -73,8 +73,8 @@ def nuclei_items(
         items += [{**frame, "group": entry["group"]} for frame in frames]
     if not items:
         raise ValueError(
-            f"dataset_dir {str(dataset_dir)!r} has no nucleus of {crops.min_area_px} pixels or more that lies whole in its "
-            f"field, in {len(listed)} {section} images; lower min_area_px, or use whole_fields=True"
+            f"dataset_dir {str(dataset_dir)!r} has no nucleus of {crops.min_area_px} pixels or more that lies whole in "
+            f"its field, in {len(found)} images (section {section!r}); lower min_area_px, or use whole_fields=True"
         )
     return items
 

@@ -42,13 +42,11 @@ def _read_pillow(path: Path, page: int, as_label: bool) -> _Stored:
     with Image.open(path) as file:
         if page:
             file.seek(page)
-        if file.mode == "1":
-            file = file.convert("L")
-        elif file.mode in ("P", "PA") and not as_label:  # a palette's indices are labels, but no intensities
-            file = file.convert("RGB")
-        elif file.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-            file = file.convert("RGB")
-        array = np.asarray(file)
+        palette = file.mode in ("P", "PA") and not as_label  # a palette's indices are labels, but no intensities
+        if palette or file.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+            array = np.asarray(file.convert("RGB"))
+        else:
+            array = np.asarray(file.convert("L") if file.mode == "1" else file)
     return _Stored(array, in_colour=array.ndim == 3)
 
 
@@ -186,7 +184,7 @@ def _tensor(stored: _Stored, channels: np.ndarray, path: Path, page: int | None)
 def read_image(
     path: str | PathLike[str], *, page: int | None = None, color: Literal["grey", "keep"] = "grey"
 ) -> MetaTensor:
-    """Gives an image as a float32 tensor with the stored intensities, in row, column order.
+    """Gives an image as a float32 tensor with the stored intensities (exact up to 24 bits), in row, column order.
 
     Convention: PNG, JPEG and TIFF have world == index: an identity affine and `meta["space"] == "index"`. NIfTI keeps
     its 4 x 4 affine and has `meta["space"] == "RAS"`; a trailing axis of length 1 is dropped, so a slice stays 2D.
@@ -227,7 +225,8 @@ def _colour(values: np.ndarray, path: Path, color: str) -> np.ndarray:
     samples = values.shape[-1]
     if samples > 4:
         raise ImageReadError(
-            f"path {str(path)!r} has {samples} samples a pixel; expected 1 (grey) to 4 (RGBA): save the channels as pages"
+            f"path {str(path)!r} has {samples} samples a pixel; expected 1 (grey) to 4 (RGBA): save the channels as "
+            "pages"
         )
     if samples <= 2:  # grey, grey with alpha
         return values[None, ..., 0]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 __all__ = ["split_by_group"]
 
+Item = TypeVar("Item", bound=Mapping[str, Any])
+
 _PARTS = ("training", "validation", "test")
 
 
 def split_by_group(
-    items: Sequence[Mapping[str, Any]], fractions: tuple[float, float, float] = (0.7, 0.15, 0.15), *, seed: int = 0
-) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    items: Sequence[Item], fractions: tuple[float, float, float] = (0.7, 0.15, 0.15), *, seed: int = 0
+) -> tuple[list[Item], list[Item], list[Item]]:
     """Divides items into training, validation and test parts so that no group is in two of them.
 
     Parts are filled from the smallest share to the largest (test before validation): each takes, in a seeded order, the
@@ -38,7 +40,7 @@ def split_by_group(
         >>> [len(part) for part in split_by_group(items, (0.5, 0.25, 0.25))]
         [10, 5, 5]
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != 3 or min(fractions) < 0 or not abs(sum(fractions) - 1) <= 1e-6:
         raise ValueError(f"fractions is {fractions}; expected three shares from 0 to 1 that sum to 1")
     sizes: dict[str, int] = defaultdict(int)
     for item in items:
@@ -46,9 +48,9 @@ def split_by_group(
     filled = sorted((part for part in range(3) if fractions[part] > 0), key=lambda part: (fractions[part], -part))
     if len(sizes) < len(filled):
         raise ValueError(
-            f"items has {len(sizes)} groups ({', '.join(sizes) or 'none'}); expected at least {len(filled)}, one for each of "
-            f"{', '.join(_PARTS[part] for part in sorted(filled))}: add images of other groups, name groups in index.csv, or "
-            "give a part the fraction 0"
+            f"items has {len(sizes)} groups ({', '.join(sizes) or 'none'}); expected at least {len(filled)}, one for "
+            f"each of {', '.join(_PARTS[part] for part in sorted(filled))}: add images of other groups, name groups in "
+            "index.csv, or give a part the fraction 0"
         )
     names = sorted(sizes)
     remaining = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]

@@ -72,7 +72,7 @@ def draw_microscope(rng: np.random.Generator, settings: NucleusSettings, *, size
         background=(rng.uniform(*settings.background) + uneven).astype(np.float32),
         shot_noise=rng.uniform(*settings.shot_noise),
         read_noise=rng.uniform(*settings.read_noise),
-        camera_px=rng.uniform(*settings.camera_px) * unit,
+        camera_px=max(1.0, rng.uniform(*settings.camera_px) * unit),
     )
 
 

@@ -19,7 +19,7 @@ class NucleusSettings:
         jitter: greatest shift of the centre along an axis, as a fraction of the frame.
         aspect: short axis over long axis before lobes and bending.
         lobes: strength of the irregular outline; 0 gives an ellipse.
-        bend: how far the long axis is bent into a bean, relative to the short axis; 0 is straight.
+        bend: greatest curvature of the long axis, in units of the curvature that makes an ellipse hollow on one side.
         nucleoplasm: brightness of the dimmest nucleoplasm relative to dense chromatin, above 0; 1 gives a
             uniform nucleus.
         grain: size of the chromatin domains as a fraction of the diameter, above 0.
@@ -46,8 +46,8 @@ class NucleusSettings:
     diameter: Range = (0.35, 0.75)
     jitter: float = 0.08
     aspect: Range = (0.5, 1.0)
-    lobes: Range = (0.0, 0.12)
-    bend: Range = (0.0, 0.5)
+    lobes: Range = (0.0, 0.22)
+    bend: Range = (0.0, 2.0)
     nucleoplasm: Range = (0.06, 1.0)
     grain: Range = (0.06, 0.35)
     sharpness: Range = (0.8, 4.0)

@@ -70,15 +70,16 @@ class Specimen:
     def _chromatin(self, texture: Array, level: Array) -> Array:
         depth = np.clip(level, 0, 1)
         dense = texture + np.float32(self.rim) * (np.float32(0.4) - depth) - np.float32(self.sparseness)
-        steep = np.exp(np.float32(self.sharpness) * dense)
+        steep = np.exp(np.minimum(np.float32(self.sharpness) * dense, 60))
         graded = np.log1p(steep) * np.float32(1 / max(1.0, self.sharpness * (2 - self.sparseness)))
         dense = np.float32(self.plateau) * (steep / (1 + steep)) + np.float32(1 - self.plateau) * graded
         thickness = 1 - np.float32(self.doming) * (1 - np.sqrt(depth * (2 - depth)))
         return (np.float32(self.nucleoplasm) + np.float32(1 - self.nucleoplasm) * dense) * thickness
 
     def _tilt_at(self, points: Array) -> Array:
-        (row, column), (down, right) = self.nucleus.centre, np.float32(self.tilt) / np.float32(self.nucleus.radius)
-        return np.clip(1 + down * (points[0] - np.float32(row)) + right * (points[1] - np.float32(column)), 0, 2)
+        down, right = (points[k] - np.float32(self.nucleus.centre[k]) for k in range(2))
+        slope = np.float32(self.tilt[0]) * down + np.float32(self.tilt[1]) * right
+        return np.clip(1 + slope / np.float32(self.nucleus.radius), 0, 2)
 
     def _nucleoli_at(self, points: Array, texture: Array) -> Array:
         light = np.ones(points.shape[1:], np.float32)

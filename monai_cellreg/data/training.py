@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ..transforms.nuclei import CropSettings
-from .nuclei import Section, nuclei_items
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from ..transforms.nuclei import DEFAULT_CROPS, CropSettings
+from ..utils import check_choice
+from .nuclei import nuclei_items
 from .synthetic import simulated_items
 
 SIMULATED_SEEDS = {"train": 0, "validation": 1, "test": 2}  # sections never share a specimen
@@ -15,10 +20,10 @@ SIMULATED_SEEDS = {"train": 0, "validation": 1, "test": 2}  # sections never sha
 def training_items(
     dataset_dir: str | Path | None,
     *,
-    section: Section,
+    section: Literal["train", "validation", "test"],
     image_size: int,
     simulated: int = 0,
-    crops: CropSettings = CropSettings(),
+    crops: CropSettings = DEFAULT_CROPS,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Nuclei of a folder, of the simulator, or of both.
@@ -35,15 +40,24 @@ def training_items(
         Dictionaries with ``image``, ``label`` (1, image_size, image_size) and ``group``.
 
     Raises:
-        ValueError: when neither a folder nor a number of simulated nuclei is given, or the folder cannot be used.
+        ValueError: when neither a folder nor a number of simulated nuclei is given, for another section, or when the
+            folder cannot be used.
     """
+    check_choice("section", section, SIMULATED_SEEDS)
     if dataset_dir is None and simulated < 1:
-        raise ValueError(f"dataset_dir is None and simulated is {simulated}; expected a folder, simulated nuclei, or both")
-    items = [] if dataset_dir is None else nuclei_items(
-        dataset_dir, section=section, image_size=image_size, crops=crops, seed=seed
-    )
-    if simulated:
-        items = items + simulated_items(
-            simulated, image_size=image_size, seed=seed * len(SIMULATED_SEEDS) + SIMULATED_SEEDS[section]
+        raise ValueError(
+            f"dataset_dir is None and simulated is {simulated}; expected a folder, simulated nuclei, or both"
         )
-    return items
+    items: list[dict[str, Any]] = []
+    if dataset_dir is not None:
+        items += nuclei_items(dataset_dir, section=section, image_size=image_size, crops=crops, seed=seed)
+    if simulated:
+        section_seed = seed * len(SIMULATED_SEEDS) + SIMULATED_SEEDS[section]
+        drawn = simulated_items(simulated, image_size=image_size, seed=section_seed)
+        items += [{**item, "group": f"{section}_{item['group']}"} for item in drawn]
+    return [{**item, "image": _plain(item["image"]), "label": _plain(item["label"])} for item in items]
+
+
+def _plain(image: Any) -> Tensor:
+    """As a plain tensor: made pairs have no use for an image's place in the world, and collating it takes time."""
+    return image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image)

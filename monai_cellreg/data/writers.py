@@ -12,27 +12,26 @@ import numpy as np
 import tifffile
 import torch
 from monai.data import MetaTensor
+from monai.data.utils import to_affine_nd
 from PIL import Image
 
-from .readers import file_suffix
 from ..utils import atomic_path
+from .readers import file_suffix
 
 __all__ = ["write_image"]
 
 _PILLOW_FORMATS = {".png": ("PNG", ("uint8", "uint16")), ".jpg": ("JPEG", ("uint8",)), ".jpeg": ("JPEG", ("uint8",))}
 
 
-def write_image(
-    path: str | PathLike[str], image: torch.Tensor | np.ndarray, *, like: MetaTensor | None = None
-) -> None:
+def write_image(path: str | PathLike[str], image: torch.Tensor | np.ndarray, *, like: MetaTensor | None = None) -> None:
     """Writes an image in the format that the extension names, with the number type and affine of its source.
 
     Convention: the source is `like`, else `image` itself. Its `meta["source_dtype"]` (set by `read_image`) is the type
-    written; without one it is the tensor's own. Whole-number types are rounded and clipped to their range. NIfTI keeps the
-    affine; the other formats have none.
+    written; without one it is the tensor's own. Whole-number types are rounded and clipped to their range. NIfTI keeps
+    the affine; the other formats have none.
 
     Args:
-        path: File to write or replace; its folder must exist.
+        path: File to write or replace; its folder is made where it is missing.
         image: (1, *spatial), or (3, height, width) colour for PNG, JPEG and TIFF.
         like: Image whose number type and affine are used.
 
@@ -47,7 +46,7 @@ def write_image(
     suffix = file_suffix(path).removeprefix(".ome")
     if suffix in (".nii", ".nii.gz"):
         affine = source.affine if isinstance(source, MetaTensor) else torch.eye(4)
-        content = _nifti(array, affine.double().cpu().numpy(), compressed=suffix == ".nii.gz")
+        content = _nifti(array, to_affine_nd(3, affine.double().cpu().numpy()), compressed=suffix == ".nii.gz")
     elif suffix in (".tif", ".tiff"):
         content = _tiff(_plane(array, path))
     elif suffix in _PILLOW_FORMATS:

@@ -1,11 +1,11 @@
 """Ignite engines for registration."""
 
 from .checkpoints import Checkpoints, load_checkpoint, load_weights, save_checkpoint
-from .handlers import EpochSeed, TrainingProgress, loss_terms
+from .handlers import EpochSeed, TrainingProgress, is_worker, loss_terms
 from .metrics import additional_metrics, registration_iou_metric
-from .prepare import PrepareKnownPairs, prepare_pairs
+from .prepare import PrepareKnownPairs, prepare_label_pairs, prepare_pairs
 from .trainer import RegistrationTrainer
-from .workflow import StrictConfigWorkflow
+from .workflow import StrictConfigWorkflow, override
 
 __all__ = [
     "Checkpoints",
@@ -15,9 +15,12 @@ __all__ = [
     "StrictConfigWorkflow",
     "TrainingProgress",
     "additional_metrics",
+    "is_worker",
     "load_checkpoint",
     "load_weights",
     "loss_terms",
+    "override",
+    "prepare_label_pairs",
     "prepare_pairs",
     "registration_iou_metric",
     "save_checkpoint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
@@ -16,12 +17,11 @@ class EpochSeed:
 
     Args:
         generator: the generator to seed.
-        seed: of the whole training.
-        rank: of this process; each draws other pairs.
+        seed: of the whole training; each process of a distributed one draws other pairs.
     """
 
-    def __init__(self, generator: torch.Generator, seed: int, *, rank: int = 0) -> None:
-        self.generator, self.seed, self.rank = generator, int(seed), int(rank)
+    def __init__(self, generator: torch.Generator, seed: int) -> None:
+        self.generator, self.seed = generator, int(seed)
 
     def attach(self, engine: Engine) -> None:
         """Adds this handler to a trainer."""
@@ -29,7 +29,7 @@ class EpochSeed:
 
     def __call__(self, engine: Engine) -> None:
         """Seeds the generator for the epoch that starts."""
-        self.generator.manual_seed((self.seed * 1009 + self.rank) * 1_000_003 + engine.state.epoch)
+        self.generator.manual_seed((self.seed * 1009 + idist.get_rank()) * 1_000_003 + engine.state.epoch)
 
 
 class TrainingProgress:
@@ -57,3 +57,11 @@ class TrainingProgress:
 def loss_terms(output: dict) -> dict[str, float]:
     """The loss terms of a trainer's output, for MONAI's TensorBoard and log handlers."""
     return output[TERMS]
+
+
+def is_worker() -> bool:
+    """Whether this is a process of a distributed training other than the first, which alone reports and writes.
+
+    Every process must ask: the first call sets up Ignite's view of the group, in which all take part.
+    """
+    return idist.get_world_size() > 1 and idist.get_rank() > 0

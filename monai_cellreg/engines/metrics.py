@@ -16,7 +16,7 @@ Output = dict[str, Any]
 
 
 def registration_iou_metric() -> dict[str, IgniteMetricHandler]:
-    """``registration_iou``: overlap of the true fixed labels with the true moving labels, warped by the predicted map."""
+    """``registration_iou``: overlap of the true fixed and the true moving labels, these warped by the predicted map."""
     return {"registration_iou": IgniteMetricHandler(metric_fn=MaskIoU(), output_transform=_registered)}
 
 

@@ -20,10 +20,13 @@ class PrepareKnownPairs:
     Args:
         pairs: makes the pairs.
         appearance: changes the intensities of both images, independently; ``None`` leaves them.
+        labels_only: the labels take the place of the images, for networks that register segmentations.
     """
 
-    def __init__(self, pairs: KnownPairs, appearance: RandomAppearance | None = None) -> None:
-        self.pairs, self.appearance = pairs, appearance
+    def __init__(
+        self, pairs: KnownPairs, appearance: RandomAppearance | None = None, *, labels_only: bool = False
+    ) -> None:
+        self.pairs, self.appearance, self.labels_only = pairs, appearance, labels_only
 
     def __call__(
         self, batch: Mapping[str, Tensor], device: str | torch.device | None = None, non_blocking: bool = False
@@ -31,7 +34,9 @@ class PrepareKnownPairs:
         """``image`` and ``label`` (B, 1, *spatial) to (fixed, all that is known, (moving,), {})."""
         image, label = (_plain(batch[key]).to(device, non_blocking=non_blocking) for key in ("image", "label"))
         pair = self.pairs(image, label)
-        if self.appearance is not None:
+        if self.labels_only:
+            pair["fixed"], pair["moving"] = pair["fixed_label"], pair["moving_label"]
+        elif self.appearance is not None:
             pair["fixed"], pair["moving"] = self.appearance(pair["fixed"]), self.appearance(pair["moving"])
         return pair["fixed"], {key: pair[key] for key in KNOWN}, (pair["moving"],), {}
 
@@ -39,9 +44,17 @@ class PrepareKnownPairs:
 def prepare_pairs(
     batch: Mapping[str, Tensor], device: str | torch.device | None = None, non_blocking: bool = False
 ) -> Prepared:
-    """Pairs that are in the batch already (``fixed``, ``moving`` and the truth) to (fixed, all that is known, (moving,), {})."""
+    """Pairs that are in the batch already, with the truth, to (fixed, all that is known, (moving,), {})."""
     on_device = {key: _plain(batch[key]).to(device, non_blocking=non_blocking) for key in KNOWN}
     return on_device["fixed"], {key: on_device[key] for key in KNOWN}, (on_device["moving"],), {}
+
+
+def prepare_label_pairs(
+    batch: Mapping[str, Tensor], device: str | torch.device | None = None, non_blocking: bool = False
+) -> Prepared:
+    """As :func:`prepare_pairs`, with the labels in the place of the images."""
+    labels = {"fixed": batch["fixed_label"], "moving": batch["moving_label"]}
+    return prepare_pairs({**batch, **labels}, device, non_blocking)
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
@@ -24,22 +24,36 @@ class StrictConfigWorkflow(ConfigWorkflow):
     """
 
     def __init__(
-        self, config_file: str | Sequence[str], *, workflow_type: str = "train", overrides: dict[str, Any] | None = None
+        self,
+        config_file: str | Sequence[str],
+        *,
+        workflow_type: str = "train",
+        overrides: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(config_file=config_file, workflow_type=workflow_type)
-        for key, value in (overrides or {}).items():
-            self._check(key)
-            self.parser[key] = value
+        override(self.parser, overrides or {})
 
-    def _check(self, key: str) -> None:
+
+def override(parser: ConfigParser, overrides: Mapping[str, Any]) -> None:
+    """Replaces values of a configuration.
+
+    Args:
+        parser: the configuration.
+        overrides: key to value; ``::`` (or ``#``) reaches inside.
+
+    Raises:
+        KeyError: for a key that does not exist; the message gives the closest ones.
+    """
+    for key, value in overrides.items():
         name = key.replace("#", "::")
-        if name in self.parser:
-            return
-        known = _keys(self.parser)
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        close += [k for k in known if k.endswith(f"::{name}") and k not in close]
-        hint = f"did you mean {', '.join(close)}?" if close else f"expected one of {', '.join(list(self.parser.get()))}"
-        raise KeyError(f"override --{key} names no key of {self.config_root_path}: {hint}")
+        if name not in parser:
+            known = _keys(parser)
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            close += [k for k in known if k.endswith(f"::{name}") and k not in close]
+            top = [k for k in parser.get() if k != parser.meta_key]
+            hint = f"did you mean {', '.join(close)}?" if close else f"expected one of {', '.join(top)}"
+            raise KeyError(f"override --{key} names no key of the configuration: {hint}")
+        parser[name] = value
 
 
 def _keys(parser: ConfigParser) -> list[str]:

@@ -5,6 +5,7 @@ from .dense import DenseTransform
 from .derivatives import voxel_jacobian, voxel_jacobian_determinant
 from .grid import SamplingGrid
 from .interop import to_voxel_ddf, voxel_ddf_to_world, voxel_to_cube_ddf
+from .itk import read_transform, write_transform
 from .pair import Pair
 from .resampling import resample
 from .sampling import sample, warp
@@ -23,6 +24,7 @@ __all__ = [
     "ThinPlateSplineField",
     "ThinPlateSplineTransform",
     "compose",
+    "read_transform",
     "resample",
     "sample",
     "to_voxel_ddf",
@@ -31,4 +33,5 @@ __all__ = [
     "voxel_jacobian_determinant",
     "voxel_to_cube_ddf",
     "warp",
+    "write_transform",
 ]

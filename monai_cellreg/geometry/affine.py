@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .grid import SamplingGrid
+from ..utils import format_shape
+from .grid import SamplingGrid, apply_affine
 from .interop import cube_to_voxel_ddf
 from .transform import SpatialTransform
 
@@ -32,7 +33,10 @@ class AffineTransform(SpatialTransform):
         m = m[None] if m.ndim == 2 else m
         dims = m.shape[-1] - 1
         if m.ndim != 3 or dims not in (2, 3) or m.shape[1] not in (dims, dims + 1):
-            raise ValueError(f"matrix has shape {tuple(m.shape)}; expected (B, D, D+1) with D of 2 or 3")
+            raise ValueError(
+                f"matrix has shape {format_shape(m.shape)}; expected (D, D+1), (D+1, D+1) or a batch of "
+                "these, with D of 2 or 3"
+            )
         self.matrix = m[:, :dims]
 
     @property
@@ -40,16 +44,14 @@ class AffineTransform(SpatialTransform):
         return self.matrix.shape[1]
 
     def _map(self, points: Tensor) -> Tensor:
-        m = self.matrix.to(points)
-        return points @ m[..., :-1].transpose(1, 2) + m[..., -1][:, None]
+        m = self.matrix.to(points.device)
+        return points.double() @ m[..., :-1].transpose(1, 2) + m[..., -1][:, None]  # float64 is safe from autocast
 
     def inverse(self) -> AffineTransform:
         try:
             linear = torch.linalg.inv(self.matrix[..., :-1])
         except torch.linalg.LinAlgError as error:
-            raise ValueError(
-                f"matrix {self.matrix.tolist()} is singular; expected an invertible affine map"
-            ) from error
+            raise ValueError(f"matrix {self.matrix.tolist()} is singular; expected an invertible affine map") from error
         return AffineTransform(torch.cat([linear, -linear @ self.matrix[..., -1:]], dim=-1))
 
     def _merged(self, following: SpatialTransform) -> SpatialTransform | None:
@@ -71,6 +73,8 @@ class AffineField(nn.Module):
         spatial_size: image size, D axes.
     """
 
+    basis: Tensor  # (voxels, D+1)
+
     def __init__(self, spatial_size: Sequence[int]) -> None:
         super().__init__()
         self.spatial_size = tuple(spatial_size)
@@ -91,9 +95,6 @@ class AffineField(nn.Module):
 
 
 def cube_points(shape: Sequence[int]) -> Tensor:
-    """Points (N, D), float64, of a regular lattice of ``shape`` on the cube [-1, 1]^D; an axis of one point sits at 0."""
+    """Points (N, D), float64, of a lattice of ``shape`` on the cube [-1, 1]^D; an axis of one point sits at 0."""
     grid = SamplingGrid(tuple(shape))
-    to_cube = np.linalg.inv(grid.cube_to_world)
-    return grid.index().reshape(-1, grid.spatial_dims) @ torch.as_tensor(to_cube[:-1, :-1]).T + torch.as_tensor(
-        to_cube[:-1, -1]
-    )
+    return apply_affine(np.linalg.inv(grid.cube_to_world), grid.index().reshape(-1, grid.spatial_dims))

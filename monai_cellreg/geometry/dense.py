@@ -23,14 +23,7 @@ class DenseTransform(SpatialTransform):
     """
 
     def __init__(self, displacement: Tensor, grid: SamplingGrid) -> None:
-        if displacement.ndim != grid.spatial_dims + 2 or tuple(displacement.shape[1:]) != (
-            grid.spatial_dims,
-            *grid.shape,
-        ):
-            raise ValueError(
-                f"displacement has shape {tuple(displacement.shape)} but the grid has shape {grid.shape}; "
-                f"expected (B, {grid.spatial_dims}, {', '.join(map(str, grid.shape))})"
-            )
+        grid.check_fits("displacement", displacement, "B", grid.spatial_dims)
         self.field, self.grid = displacement, grid
 
     @classmethod

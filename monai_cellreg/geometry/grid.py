@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
+
+from ..utils import check_choice, check_spatial, format_shape
 
 FRAMES = {"index": "px", "RAS": "mm"}  # frame of the world axes -> its usual unit
 
@@ -36,7 +38,7 @@ class SamplingGrid:
     """
 
     shape: tuple[int, ...]
-    affine: np.ndarray = field(default=None)  # type: ignore[assignment]
+    affine: np.ndarray = None  # type: ignore[assignment]  # __post_init__ sets it
     frame: str = "index"
     unit: str = ""
 
@@ -47,11 +49,15 @@ class SamplingGrid:
             raise ValueError(f"shape is {shape}; expected two or three positive sizes, without batch and channel")
         affine = np.eye(dims + 1) if self.affine is None else np.array(self.affine, dtype=np.float64)
         if affine.shape != (dims + 1, dims + 1):
-            raise ValueError(f"affine has shape {affine.shape} but the grid has {dims} axes; expected {(dims + 1,) * 2}")
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:dims, :dims])) < 1e-12:
+            raise ValueError(
+                f"affine has shape {format_shape(affine.shape)} but the grid has {dims} axes; "
+                f"expected {format_shape((dims + 1, dims + 1))}"
+            )
+        linear = affine[:dims, :dims]
+        volume = np.linalg.norm(linear, axis=0).prod()  # of a voxel with these edges at right angles
+        if not np.isfinite(affine).all() or abs(np.linalg.det(linear)) <= 1e-9 * volume:
             raise ValueError(f"affine is singular or not finite: {affine.tolist()}; expected an invertible matrix")
-        if self.frame not in FRAMES:
-            raise ValueError(f"frame is {self.frame!r}; expected one of {sorted(FRAMES)}")
+        check_choice("frame", self.frame, FRAMES)
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
@@ -63,15 +69,15 @@ class SamplingGrid:
         shape = tuple(image.shape[1:])
         if not isinstance(image, MetaTensor):
             return cls(shape)
-        frame = "RAS" if str(image.meta.get("space", "index")).upper() == "RAS" else "index"
+        frame = str(image.meta.get("space") or "index")
         affine = np.asarray(image.affine, dtype=np.float64)
         return cls(shape, _crop_affine(affine, len(shape)), frame, str(image.meta.get("unit", "")))
 
     def to_image(self, data: Tensor) -> MetaTensor:
-        """``data`` (C, *shape) as a ``MetaTensor`` that lies on this grid."""
-        if tuple(data.shape[1:]) != self.shape:
-            raise ValueError(f"data has shape {tuple(data.shape)}; expected (C, {', '.join(map(str, self.shape))})")
-        image = MetaTensor(data, affine=torch.as_tensor(self.affine.copy()))
+        """``data`` (C, *shape) as a ``MetaTensor`` that lies on this grid; other metadata it has is kept."""
+        self.check_fits("data", data, "C")
+        image = MetaTensor(data)
+        image.affine = torch.as_tensor(self.affine.copy())
         image.meta.update(space=self.frame, unit=self.unit)
         return image
 
@@ -86,9 +92,30 @@ class SamplingGrid:
         return tuple(float(s) for s in np.linalg.norm(self.affine[:-1, :-1], axis=0))
 
     def matches(self, other: SamplingGrid) -> bool:
-        """Whether both grids have the same voxels in the same frame."""
-        same = self.shape == other.shape and self.frame == other.frame
-        return same and bool(np.allclose(self.affine, other.affine, rtol=1e-6, atol=1e-6))
+        """Whether both grids have the same voxels in the same frame, up to the rounding of files."""
+        if (self.shape, self.frame) != (other.shape, other.frame):
+            return False
+        between = np.linalg.inv(self.affine) @ other.affine  # in voxels, so that it holds for any unit and origin
+        return bool(np.allclose(between, np.eye(self.spatial_dims + 1), rtol=0, atol=1e-4))
+
+    def check_fits(self, name: str, data: Tensor, *leading: str | int) -> None:
+        """Check that a tensor has one entry for every voxel of this grid.
+
+        Args:
+            name: what the caller calls the tensor.
+            data: (*leading, *shape).
+            leading: the axes before the spatial ones: their size, or a letter where any size will do.
+
+        Raises:
+            ValueError: for another shape.
+        """
+        expected = (*leading, *self.shape)
+        fits = (wanted in (size, str(wanted)) for wanted, size in zip(expected, data.shape, strict=False))
+        if data.ndim != len(expected) or not all(fits):
+            raise ValueError(
+                f"{name} has shape {format_shape(data.shape)} but its grid is {format_shape(self.shape)}; expected "
+                f"({', '.join(map(str, expected))}). Add missing axes, or give the grid that {name} lies on"
+            )
 
     def index(self, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
         """Index coordinates of every voxel, (*shape, D)."""
@@ -117,6 +144,7 @@ class SamplingGrid:
 
     def resized(self, shape: Sequence[int]) -> SamplingGrid:
         """A grid of another shape over the same extent (outer voxel borders kept)."""
+        check_spatial(shape, self.spatial_dims, "shape")
         scale = np.array(self.shape, dtype=np.float64) / np.array(shape, dtype=np.float64)
         to_old = np.diag([*scale, 1.0])
         to_old[:-1, -1] = (scale - 1) / 2  # voxel centres are half a voxel inside the border
@@ -124,16 +152,17 @@ class SamplingGrid:
 
 
 def apply_affine(affine: np.ndarray, points: Tensor) -> Tensor:
-    """Points (..., D) mapped by a homogeneous matrix (D+1, D+1), in the points' own dtype."""
-    matrix = torch.as_tensor(np.array(affine), dtype=points.dtype, device=points.device)
-    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+    """Points (..., D) mapped by a homogeneous matrix (D+1, D+1), in the points' own dtype, float32 at least."""
+    matrix = torch.as_tensor(np.array(affine), dtype=torch.float64, device=points.device)
+    moved = points.double() @ matrix[:-1, :-1].T + matrix[:-1, -1]  # float64 products are safe from autocast
+    return moved.to(torch.promote_types(points.dtype, torch.float32))
 
 
 def _crop_affine(affine: np.ndarray, dims: int) -> np.ndarray:
     """The (dims+1, dims+1) part of an image's affine; MONAI keeps 4x4 matrices for 2D images."""
     if affine.shape[0] == dims + 1:
         return affine
-    if dims == 2 and abs(np.linalg.det(affine[:2, :2])) < 1e-9:
+    if dims == 2 and np.abs(affine[2, :2]).max() > 1e-3 * np.linalg.norm(affine[:, :2], axis=0).min():
         raise ValueError(
             f"affine {affine.tolist()} of a 2D image turns its plane out of the first two world axes; "
             "expected an in-plane affine. Reorient the slice (monai.transforms.Orientation) or drop its affine"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..utils import check_spatial
 from .grid import SamplingGrid
 from .transform import SpatialTransform
 
@@ -25,6 +26,7 @@ def voxel_to_cube_ddf(displacement_vox: Tensor) -> Tensor:
 
 def to_voxel_ddf(transform: SpatialTransform, fixed_grid: SamplingGrid, moving_grid: SamplingGrid) -> Tensor:
     """The MONAI voxel DDF (B, D, *fixed_grid.shape), float32: moving index = fixed index + ddf."""
+    check_spatial(fixed_grid.shape, transform.spatial_dims, "fixed_grid")
     world = fixed_grid.world().reshape(1, -1, fixed_grid.spatial_dims)
     index = moving_grid.world_to_index(transform._map(world))
     index = index.transpose(1, 2).reshape(index.shape[0], fixed_grid.spatial_dims, *fixed_grid.shape)
@@ -33,12 +35,6 @@ def to_voxel_ddf(transform: SpatialTransform, fixed_grid: SamplingGrid, moving_g
 
 def voxel_ddf_to_world(displacement_vox: Tensor, fixed_grid: SamplingGrid, moving_grid: SamplingGrid) -> Tensor:
     """World displacement (B, D, *fixed_grid.shape), float64, of a MONAI voxel DDF of that shape."""
-    if tuple(displacement_vox.shape[1:]) != (fixed_grid.spatial_dims, *fixed_grid.shape):
-        raise ValueError(
-            f"displacement_vox has shape {tuple(displacement_vox.shape)} but the fixed grid is {fixed_grid.shape}; "
-            f"expected (B, {fixed_grid.spatial_dims}, {', '.join(map(str, fixed_grid.shape))})"
-        )
+    fixed_grid.check_fits("displacement_vox", displacement_vox, "B", fixed_grid.spatial_dims)
     index = fixed_grid.index() + displacement_vox.double().cpu().movedim(1, -1)
     return (moving_grid.index_to_world(index) - fixed_grid.world()).movedim(-1, 1)
-
-

@@ -29,7 +29,7 @@ def invert_points(
 
     Args:
         mapping: pointwise differentiable map of (B, N, D) points.
-        points: (B, N, D) values to reach, in world units.
+        points: (B, N, D) values to reach, in world units; NaN gives NaN.
         tolerance: stops when every residual is below it, in world units.
         iterations: largest number of steps.
 
@@ -38,18 +38,22 @@ def invert_points(
     """
     x = points.clone()
     error = mapping(x) - points
-    residual = error.norm(dim=-1)
+    residual = torch.where(points.isfinite().all(dim=-1), error.norm(dim=-1), 0.0)
     for _ in range(iterations):
         if bool((residual <= tolerance).all()):
             break
-        jacobian = map_jacobian(mapping, x)
+        start, unsettled = x, residual > tolerance
+        jacobian = map_jacobian(mapping, start).nan_to_num()
         step = (torch.linalg.pinv(jacobian) @ error[..., None])[..., 0]
-        for damping in (1.0, 0.5, 0.25, 0.125):  # a point takes the longest step that brings it closer
-            trial = x - damping * step
+        for damping in (1.0, 0.5, 0.25, 0.125):  # each point takes the longest step that brings it closer
+            trial = start - damping * step
             trial_error = mapping(trial) - points
             trial_residual = trial_error.norm(dim=-1)
-            better = trial_residual < residual
+            better = unsettled & (trial_residual < residual)
             x = torch.where(better[..., None], trial, x)
             error = torch.where(better[..., None], trial_error, error)
             residual = torch.where(better, trial_residual, residual)
+            unsettled = unsettled & ~better
+            if not bool(unsettled.any()):
+                break
     return x, residual

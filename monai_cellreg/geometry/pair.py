@@ -43,10 +43,8 @@ class Pair:
         for name, grid in (("fixed", self.fixed_grid), ("moving", self.moving_grid)):
             for part in (name, f"{name}_label"):
                 image = getattr(self, part)
-                if image is not None and tuple(image.shape[1:]) != grid.shape:
-                    raise ValueError(
-                        f"{part} has shape {tuple(image.shape)} but its grid is {grid.shape}; expected (C, *grid shape)"
-                    )
+                if image is not None:
+                    grid.check_fits(part, image, "C")
         ours, theirs = self.fixed_grid, self.moving_grid
         if (ours.spatial_dims, ours.frame) != (theirs.spatial_dims, theirs.frame):
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..utils import check_spatial
 from .grid import SamplingGrid
 from .sampling import sample
 from .transform import SpatialTransform
@@ -31,11 +32,12 @@ def resample(
 
     Returns:
         (B, C, *fixed_grid.shape) in the dtype of ``moving``.
+
+    Raises:
+        ValueError: when ``moving`` does not fit its grid, dimensions differ, or for an unknown mode or padding.
     """
-    if tuple(moving.shape[2:]) != moving_grid.shape:
-        raise ValueError(
-            f"moving has shape {tuple(moving.shape)} but its grid is {moving_grid.shape}; expected (B, C, *grid shape)"
-        )
+    moving_grid.check_fits("moving", moving, "B", "C")
+    check_spatial(fixed_grid.shape, transform.spatial_dims, "fixed_grid")
     world = fixed_grid.world(dtype=torch.float64, device=moving.device).reshape(1, -1, fixed_grid.spatial_dims)
     index = moving_grid.world_to_index(transform._map(world))
     index = index.reshape(index.shape[0], *fixed_grid.shape, fixed_grid.spatial_dims)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..utils import check_choice, format_shape
+
 MODES = {"linear": "bilinear", "nearest": "nearest"}
 PADDINGS = ("border", "zeros", "reflection")
 
@@ -25,27 +27,30 @@ def sample(image: Tensor, index: Tensor, *, mode: str = "linear", padding: str =
         (B, C, *out) in the image's dtype.
 
     Raises:
-        ValueError: when the number of components does not fit the image, or for an unknown mode or padding.
+        ValueError: when components or batches of the two do not fit, or for an unknown mode or padding.
     """
     dims = image.ndim - 2
     if dims not in (2, 3) or index.shape[-1] != dims:
         raise ValueError(
-            f"index has {index.shape[-1]} components but the image has {dims} axes (shape {tuple(image.shape)}); "
-            "expected image (B, C, *spatial) and index (B, *out, D)"
+            f"index has {index.shape[-1]} components but the image has {dims} axes (shape "
+            f"{format_shape(image.shape)}); expected image (B, C, *spatial) and index (B, *out, D)"
         )
-    if mode not in MODES or padding not in PADDINGS:
-        raise ValueError(f"mode is {mode!r}, padding is {padding!r}; expected {sorted(MODES)} and {sorted(PADDINGS)}")
+    check_choice("mode", mode, MODES)
+    check_choice("padding", padding, PADDINGS)
     batch = max(image.shape[0], index.shape[0])
+    if min(image.shape[0], index.shape[0]) not in (1, batch):
+        raise ValueError(
+            f"image holds {image.shape[0]} images but index holds {index.shape[0]} sets of coordinates; expected as "
+            "many of both, or one of either for all"
+        )
     out_shape = index.shape[1:-1]
     values, grid = image, index
-    exact = torch.float64 in (image.dtype, index.dtype) or image.dtype in (torch.int32, torch.int64)
-    dtype = torch.float64 if exact else torch.float32  # float32 cannot hold every 32-bit label
+    wide = image.dtype.itemsize >= 4 and not image.dtype.is_floating_point  # float32 cannot hold every 32-bit label
+    dtype = torch.float64 if wide or torch.float64 in (image.dtype, index.dtype) else torch.float32
     with torch.autocast(image.device.type, enabled=False):
         values = values.to(dtype).expand(batch, *image.shape[1:])
         # half-pixel convention of grid_sample: it also holds for axes of one voxel
-        parts = [
-            torch.add((1.0 - s) / s, grid[..., d].to(dtype), alpha=2.0 / s) for d, s in enumerate(image.shape[2:])
-        ]
+        parts = [torch.add((1.0 - s) / s, grid[..., d].to(dtype), alpha=2.0 / s) for d, s in enumerate(image.shape[2:])]
         grid = torch.stack(parts[::-1], dim=-1).expand(batch, *index.shape[1:])  # x first
         if len(out_shape) != dims:
             grid = grid.reshape(batch, -1, *([1] * (dims - 1)), dims)
@@ -73,8 +78,8 @@ def warp(image: Tensor, displacement_vox: Tensor, *, mode: str = "linear", paddi
     dims = image.ndim - 2
     if displacement_vox.ndim != image.ndim or displacement_vox.shape[1] != dims:
         raise ValueError(
-            f"displacement_vox has shape {tuple(displacement_vox.shape)} but the image has {dims} axes "
-            f"(shape {tuple(image.shape)}); expected (B, {dims}, *spatial)"
+            f"displacement_vox has shape {format_shape(displacement_vox.shape)} but the image has {dims} axes "
+            f"(shape {format_shape(image.shape)}); expected (B, {dims}, *spatial)"
         )
     field = displacement_vox.movedim(1, -1)
     dtype = torch.float64 if field.dtype == torch.float64 else torch.float32

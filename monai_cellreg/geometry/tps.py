@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..utils import format_shape
 from .affine import cube_points
 from .interop import cube_to_voxel_ddf
 from .transform import SpatialTransform
@@ -22,7 +23,9 @@ CHUNK = 1 << 18  # points a block: bounds the memory of the (points x control po
 class ThinPlateSplineTransform(SpatialTransform):
     """The smoothest map that carries control points to given points.
 
-    Convention: as every :class:`SpatialTransform`; ``T(control_points) == targets`` when ``smoothing`` is zero.
+    Convention: as every :class:`SpatialTransform`; ``T(control_points) == targets`` when ``smoothing`` is zero. Inside,
+    points are centred and scaled by the extent of the control points, so that unit and origin of the world do not
+    matter.
 
     Args:
         control_points: (K, D) or (B, K, D) fixed world points.
@@ -39,20 +42,30 @@ class ThinPlateSplineTransform(SpatialTransform):
         points, values = (_batched(torch.as_tensor(x).double()) for x in (control_points, targets))
         if points.shape[1:] != values.shape[1:] or points.shape[-1] not in (2, 3):
             raise ValueError(
-                f"control_points has shape {tuple(points.shape)} and targets {tuple(values.shape)}; "
+                f"control_points has shape {format_shape(points.shape)} and targets {format_shape(values.shape)}; "
                 "expected the same (B, K, D) with D of 2 or 3"
             )
         self.control_points, self.targets, self.smoothing = points, values, float(smoothing)
-        self.coefficients = spline_system(points, smoothing=smoothing) @ values  # (B, K+D+1, D)
+        extent = points.detach().flatten(0, 1)
+        self._centre = extent.mean(dim=0)
+        self._scale = float((extent - self._centre).abs().max()) or 1.0
+        relative = smoothing / self._scale ** (2 if points.shape[-1] == 2 else 1)  # the kernel's unit: r^2 log r, r
+        system = spline_system(self._scaled(points), smoothing=relative)
+        self.coefficients = system @ (values - points)  # (B, K+D+1, D) of the displacement
 
     @property
     def spatial_dims(self) -> int:
         return self.control_points.shape[-1]
 
     def _map(self, points: Tensor) -> Tensor:
-        blocks = points.double().split(CHUNK, dim=1)
-        coefficients = self.coefficients.to(points.device)
-        return torch.cat([_basis(x, self.control_points.to(x)) @ coefficients for x in blocks], dim=1).to(points.dtype)
+        x = points.double()
+        coefficients = self.coefficients.to(x.device)
+        control = self._scaled(self.control_points.to(x.device))
+        blocks = self._scaled(x).split(CHUNK, dim=1)
+        return x + torch.cat([_basis(block, control) @ coefficients for block in blocks], dim=1)
+
+    def _scaled(self, points: Tensor) -> Tensor:
+        return (points - self._centre.to(points.device)) / self._scale
 
 
 class ThinPlateSplineField(nn.Module):
@@ -64,7 +77,13 @@ class ThinPlateSplineField(nn.Module):
     Args:
         spatial_size: image size, D axes.
         control_shape: number of control points along each axis.
+
+    Raises:
+        ValueError: when an axis has fewer than two control points.
     """
+
+    matrix: Tensor  # (voxels, K)
+    control_points: Tensor  # (K, D) on the cube
 
     def __init__(self, spatial_size: Sequence[int], control_shape: Sequence[int]) -> None:
         super().__init__()
@@ -105,7 +124,7 @@ def spline_system(control_points: Tensor, *, smoothing: float = 0.0) -> Tensor:
     system[:, :count] = _basis(p, p)
     system[:, :count, :count] += smoothing * torch.eye(count, dtype=p.dtype, device=p.device) * kernel_sign(dims)
     system[:, count:, :count] = system[:, :count, count:].transpose(1, 2)
-    condition = float(torch.linalg.cond(system).max())
+    condition = float(torch.linalg.cond(system.detach()).max())
     if count < dims + 1 or not condition < 1e12:
         raise ValueError(
             f"control_points give a singular spline system ({count} points, condition number {condition:.3g}); "
@@ -122,7 +141,9 @@ def kernel_sign(dims: int) -> float:
 
 def _basis(points: Tensor, control_points: Tensor) -> Tensor:
     """Kernel and affine basis (B, N, K+D+1) of points (B, N, D)."""
-    square = (points[:, :, None] - control_points[:, None]).square().sum(-1)
+    square = points.new_zeros(())
+    for p, c in zip(points.unbind(-1), control_points.unbind(-1), strict=True):  # a third of the time of sum(-1)
+        square = square + (p[:, :, None] - c[:, None]).square()
     if points.shape[-1] == 2:
         kernel = 0.5 * torch.xlogy(square, square.clamp_min(1e-300))  # r^2 log r
     else:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..utils import check_spatial, format_shape
 from .grid import SamplingGrid
 from .inversion import invert_points, map_jacobian
 
@@ -16,8 +17,8 @@ from .inversion import invert_points, map_jacobian
 class SpatialTransform(ABC):
     """A map from fixed world points to moving world points, batched and differentiable.
 
-    Convention: pull-back, as resampling needs it (and ITK): ``warped(x) = moving(T(x))``. Points are world coordinates in
-    the frame and unit of the fixed image's :class:`SamplingGrid`, components in the order of its world axes.
+    Convention: pull-back, as resampling needs it (and ITK): ``warped(x) = moving(T(x))``. Points are world coordinates
+    in the frame and unit of the fixed image's :class:`SamplingGrid`, components in the order of its world axes.
     A transform holds B maps (its batch); one map serves any batch.
     """
 
@@ -49,31 +50,36 @@ class SpatialTransform(ABC):
             points: (N, D) or (B, N, D) world coordinates, array or tensor.
 
         Returns:
-            Points of the same kind: a detached array for an array, a tensor (with gradient) for a tensor. (N, D) gives
-            (N, D) when the transform holds one map, else (B, N, D).
+            Points of the same kind and precision (float32 at least): a detached array for an array, a tensor (with
+            gradient) for a tensor. (N, D) gives (N, D) when the transform holds one map, else (B, N, D).
 
         Raises:
             ValueError: when the points have another number of components.
         """
-        is_array = isinstance(points, np.ndarray)
-        x = torch.from_numpy(np.array(points, dtype=np.result_type(points, np.float32))) if is_array else points
+        if isinstance(points, np.ndarray):
+            x = torch.from_numpy(np.array(points, dtype=np.result_type(points, np.float32)))
+        else:
+            x = points.to(torch.promote_types(points.dtype, torch.float32))
         if x.ndim not in (2, 3) or x.shape[-1] != self.spatial_dims:
             raise ValueError(
-                f"points has shape {tuple(x.shape)}; expected (N, {self.spatial_dims}) or (B, N, {self.spatial_dims})"
+                f"points has shape {format_shape(x.shape)}; expected (N, {self.spatial_dims}) or "
+                f"(B, N, {self.spatial_dims})"
             )
         flat = x.ndim == 2
         mapped = self._map(x[None] if flat else x).to(x.dtype)
         mapped = mapped[0] if flat and mapped.shape[0] == 1 else mapped
-        return mapped.detach().cpu().numpy() if is_array else mapped
+        return mapped.detach().cpu().numpy() if isinstance(points, np.ndarray) else mapped
 
     def displacement(self, grid: SamplingGrid, *, dtype: torch.dtype = torch.float64) -> Tensor:
         """``T(x) - x`` at every voxel centre of ``grid``: (B, D, *grid.shape), in world units."""
+        check_spatial(grid.shape, self.spatial_dims, "grid")
         x = grid.world(dtype=dtype).reshape(1, -1, grid.spatial_dims)
         moved = self._map(x) - x
-        return moved.transpose(1, 2).reshape(moved.shape[0], grid.spatial_dims, *grid.shape)
+        return moved.to(dtype).transpose(1, 2).reshape(moved.shape[0], grid.spatial_dims, *grid.shape)
 
     def jacobian(self, grid: SamplingGrid, *, dtype: torch.dtype = torch.float64) -> Tensor:
         """``dT_i / dx_j`` at every voxel centre of ``grid``: (B, *grid.shape, D, D), detached."""
+        check_spatial(grid.shape, self.spatial_dims, "grid")
         x = grid.world(dtype=dtype).reshape(1, -1, grid.spatial_dims)
         batch = self._map(x[:, :1]).shape[0]
         jacobian = map_jacobian(self._map, x.expand(batch, -1, -1))
@@ -126,7 +132,7 @@ class InverseTransform(SpatialTransform):
         batch = self.transform._map(y[:, :1]).shape[0]
         y = y.expand(max(batch, y.shape[0]), -1, -1)
         x, residual = invert_points(self.transform._map, y, tolerance=self.tolerance / 10)
-        missed = residual > self.tolerance
+        missed = ~(residual <= self.tolerance)
         if bool(missed.any()):
             raise ValueError(
                 f"transform has no inverse at {float(missed.double().mean()):.2%} of the points (largest residual "
@@ -136,12 +142,21 @@ class InverseTransform(SpatialTransform):
         if torch.is_grad_enabled():  # one differentiable Newton step carries the gradient (implicit function theorem)
             jacobian = map_jacobian(self.transform._map, x)
             error = self.transform._map(x) - points.double()
-            x = x - (torch.linalg.inv(jacobian) @ error[..., None])[..., 0]
+            x = x - (torch.linalg.pinv(jacobian.nan_to_num()) @ error[..., None])[..., 0]
         return x
 
 
 def compose(transforms: Sequence[SpatialTransform]) -> SpatialTransform:
-    """Maps applied first to last as one map; nested chains are flattened and neighbouring affines merged."""
+    """Maps applied first to last as one map; nested chains are flattened and neighbouring affines merged.
+
+    Raises:
+        ValueError: for no map at all, or maps of different dimensions.
+    """
+    dims = {t.spatial_dims for t in transforms}
+    if len(dims) != 1:
+        raise ValueError(
+            f"transforms have {sorted(dims)} spatial dimensions; expected at least one map, all of the same dimension"
+        )
     flat: list[SpatialTransform] = []
     for transform in transforms:
         for part in transform.transforms if isinstance(transform, CompositeTransform) else (transform,):
@@ -150,7 +165,4 @@ def compose(transforms: Sequence[SpatialTransform]) -> SpatialTransform:
                 flat.append(part)
             else:
                 flat[-1] = merged
-    dims = {t.spatial_dims for t in flat}
-    if len(dims) != 1:
-        raise ValueError(f"transforms have {sorted(dims)} spatial dimensions; expected at least one map, all of the same")
     return flat[0] if len(flat) == 1 else CompositeTransform(flat)

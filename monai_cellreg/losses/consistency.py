@@ -13,8 +13,8 @@ class CycleConsistencyLoss(nn.Module):
         alpha: weight of the image intensities against the heat maps.
 
     References:
-        Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, eq. 3. ``alpha`` is
-        not given there; BENCHMARKS.md has the values tried.
+        Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, eq. 3.
+        ``alpha`` is not given there; BENCHMARKS.md has the values tried.
     """
 
     def __init__(self, alpha: float = 0.1) -> None:
@@ -35,9 +35,10 @@ class CycleConsistencyLoss(nn.Module):
         Returns:
             Scalar.
         """
-        overlap = sum(functional.mse_loss(a, b) for a, b in zip(heat_maps, warped_heat_maps, strict=True))
-        if self.alpha == 0:
-            return overlap
-        return overlap + self.alpha * sum(
-            functional.mse_loss(a, b) for a, b in zip(images, warped_images, strict=True)
-        )
+        overlap = _both(heat_maps, warped_heat_maps)
+        return overlap if self.alpha == 0 else overlap + self.alpha * _both(images, warped_images)
+
+
+def _both(pair: tuple[Tensor, Tensor], warped: tuple[Tensor, Tensor]) -> Tensor:
+    """Mean squared difference, summed over the two directions."""
+    return functional.mse_loss(pair[0], warped[0]) + functional.mse_loss(pair[1], warped[1])

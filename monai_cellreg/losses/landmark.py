@@ -14,8 +14,8 @@ class TransformationLoss(nn.Module):
     other terms.
 
     References:
-        Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, eq. 2, with every
-        voxel centre as a grid point.
+        Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, eq. 2, with
+        every voxel centre as a grid point.
     """
 
     def forward(self, predicted_vox: Tensor, true_vox: Tensor) -> Tensor:

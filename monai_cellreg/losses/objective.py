@@ -31,6 +31,9 @@ class Objective(nn.Module):
     Args:
         terms: name of each term to its loss.
 
+    Raises:
+        ValueError: when no term is left, or one is named ``loss``; when called with values that lack a name.
+
     Example:
         >>> import torch
         >>> objective = Objective({"mse": Term(nn.MSELoss(), ["fixed", "warped"], weight=2.0)})
@@ -40,8 +43,11 @@ class Objective(nn.Module):
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
         super().__init__()
-        if not terms or "loss" in terms:
-            raise ValueError(f"terms are {list(terms)}; expected at least one, and none named 'loss' (the sum)")
+        if "loss" in terms or not any(term.weight for term in terms.values()):
+            weights = {name: term.weight for name, term in terms.items()}
+            raise ValueError(
+                f"terms have the weights {weights}; expected at least one above 0, and none named 'loss' (the sum)"
+            )
         self.terms = nn.ModuleDict(terms)
 
     def forward(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -59,8 +65,12 @@ class Objective(nn.Module):
 
 
 def _pick(values: Mapping[str, Tensor], name: str | Sequence[str]) -> Tensor | tuple[Tensor, ...]:
-    if not isinstance(name, str):
-        return tuple(_pick(values, n) for n in name)
+    return _one(values, name) if isinstance(name, str) else tuple(_one(values, n) for n in name)
+
+
+def _one(values: Mapping[str, Tensor], name: str) -> Tensor:
     if name not in values:
-        raise ValueError(f"a loss takes {name!r}, which is neither predicted nor a target; expected one of {sorted(values)}")
+        raise ValueError(
+            f"a loss takes {name!r}, which is neither predicted nor a target; expected one of {sorted(values)}"
+        )
     return values[name]

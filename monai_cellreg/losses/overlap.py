@@ -10,8 +10,8 @@ class PairSegmentationLoss(nn.Module):
     """Binary cross entropy of the heat maps of both images, summed over the two.
 
     References:
-        Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, eq. 1; computed
-        on logits for numerical stability.
+        Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, eq. 1;
+        computed on logits for numerical stability.
     """
 
     def forward(self, fixed_logits: Tensor, fixed_label: Tensor, moving_logits: Tensor, moving_label: Tensor) -> Tensor:

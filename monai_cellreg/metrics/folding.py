@@ -9,7 +9,7 @@ from ..geometry import voxel_jacobian_determinant
 
 
 class FoldingFraction(CumulativeIterationMetric):
-    """Share of voxels at which the Jacobian determinant of ``x + displacement(x)`` is not positive; one value a pair."""
+    """Share of voxels where the Jacobian determinant of ``x + displacement(x)`` is not positive; one value a pair."""
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None) -> Tensor:
         """Voxel field (B, D, *spatial) to (B, 1); ``y`` is not used."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from monai.metrics import CumulativeIterationMetric, compute_iou
 from torch import Tensor
 
@@ -10,7 +9,7 @@ from ..geometry import warp
 
 
 class MaskIoU(CumulativeIterationMetric):
-    """Intersection over union (MONAI's) of heat maps or masks thresholded at 0.5; one value an image, NaN if both empty."""
+    """Intersection over union (MONAI's) of heat maps or masks thresholded at 0.5; one an image, 1 if both are empty."""
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None) -> Tensor:
         """(B, 1, *spatial) both, to (B, 1)."""
@@ -23,7 +22,7 @@ class MaskIoU(CumulativeIterationMetric):
 
     def aggregate(self) -> Tensor:
         """Mean over all images so far, a scalar."""
-        return torch.nanmean(self.get_buffer())
+        return self.get_buffer().mean()
 
 
 def registration_iou(fixed_label: Tensor, moving_label: Tensor, fixed_to_moving_vox: Tensor | None = None) -> Tensor:

@@ -26,18 +26,18 @@ class DeformationRange:
         least: the smallest of the factors, drawn uniformly up to 1, by which a pair's deformation is scaled.
     """
 
-    rotation_deg: float = 8.0
-    stretch: float = 0.06
-    shift: float = 0.04
-    local: float = 0.06
-    least: float = 0.2
+    rotation_deg: float = 10.0
+    stretch: float = 0.08
+    shift: float = 0.05
+    local: float = 0.07
+    least: float = 0.1
 
 
 class KnownPairs:
-    """Makes ``fixed(x) = moving(T(x))`` from single images, with T a thin-plate spline that a network can predict exactly.
+    """Makes ``fixed(x) = moving(T(x))`` from single images; T is a thin-plate spline that a network can give exactly.
 
-    T is drawn on a regular grid of control points and is ``fixed_to_moving``, in closed form; both images are read from
-    the given one in a single interpolation. It never folds: a draw that would is scaled down. The parameters are drawn
+    T is drawn on a regular grid of control points; it is ``fixed_to_moving``, in closed form. Both images are read from
+    the given one in a single interpolation. T never folds: a draw that would is scaled down. The parameters are drawn
     on the CPU, so that the same generator state gives the same pairs on every device.
 
     Args:
@@ -48,8 +48,8 @@ class KnownPairs:
         generator: source of all randomness, on the CPU.
 
     References:
-        Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, Sect. 2.3; there
-        the target is drawn from the source, so that the truth in pull-back direction has no closed form.
+        Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, Sect. 2.3;
+        there the target is drawn from the source, so that the truth in pull-back direction has no closed form.
     """
 
     def __init__(
@@ -76,15 +76,19 @@ class KnownPairs:
             parameters: (B, K, D) displacements of the control points on the cube; drawn when omitted.
 
         Returns:
-            ``fixed``, ``moving`` (B, C, *spatial_size), ``fixed_label``, ``moving_label`` (B, 1, *spatial_size), the true
-            ``fixed_to_moving`` voxel field (B, D, *spatial_size) and its ``parameters`` (B, K, D), the control points'
-            displacements on the cube.
+            ``fixed``, ``moving`` (B, C, *spatial_size), ``fixed_label``, ``moving_label`` (B, 1, *spatial_size), the
+            true ``fixed_to_moving`` voxel field (B, D, *spatial_size) and its ``parameters`` (B, K, D), the control
+            points' displacements on the cube.
+
+        Raises:
+            ValueError: when image or label are of another size.
         """
-        if tuple(image.shape[2:]) != self.field.spatial_size:
-            raise ValueError(
-                f"image has shape {tuple(image.shape)}; expected (B, C, *{self.field.spatial_size}), the spatial_size "
-                "that the pairs were set up for"
-            )
+        for name, given in (("image", image), ("label", label)):
+            if tuple(given.shape[2:]) != self.field.spatial_size:
+                raise ValueError(
+                    f"{name} has shape {tuple(given.shape)}; expected (B, C, *{self.field.spatial_size}), the "
+                    "spatial_size that the pairs were set up for"
+                )
         self.field.to(image.device)
         parameters = (self.draw(image.shape[0]) if parameters is None else parameters).to(image.device)
         truth = self.field(parameters)
@@ -93,13 +97,13 @@ class KnownPairs:
         pair = {"fixed_to_moving": truth, "parameters": parameters}
         for name, field in (("fixed", truth), ("moving", identity)):
             index = _posed_index(field, scene)
-            pair[name] = sample(image, index, padding="reflection")
-            pair[f"{name}_label"] = (sample(label.float(), index, padding="reflection") > 0.5).float()
+            pair[name] = sample(image, index)
+            pair[f"{name}_label"] = (sample(label.float(), index) > 0.5).float()
         return pair
 
     def draw(self, batch: int) -> Tensor:
         """Random control point displacements (B, K, D) on the cube, on the CPU, that do not fold."""
-        control = self.field.control_points.cpu().float()
+        control = self.field.get_buffer("control_points").cpu().float()
         dims, scale = control.shape[1], self.deformation
         linear = torch.matrix_exp(
             _skew(self._normal(batch, dims, dims)) * torch.pi / 180 * scale.rotation_deg
@@ -124,7 +128,7 @@ class KnownPairs:
         if not self.pose:
             return torch.eye(dims, dims + 1).expand(batch, -1, -1)
         turn = torch.matrix_exp(_skew(self._normal(batch, dims, dims)) * torch.pi)
-        mirror = torch.sign(torch.rand(batch, 1, dims, generator=self.generator) - 0.5)
+        mirror = torch.where(torch.rand(batch, 1, dims, generator=self.generator) < 0.5, -1.0, 1.0)
         size = torch.exp((torch.rand(batch, 1, 1, generator=self.generator) - 0.5) * 0.45)
         shift = (torch.rand(batch, dims, 1, generator=self.generator) - 0.5) * 0.15
         return torch.cat([turn * mirror * size, shift], dim=2)

@@ -1,8 +1,8 @@
 """The layout of the Cell Tracking Challenge: numbered sequences of time points, with labels beside them.
 
-Layout: `01/t000.tif` ... with labels `man_seg000.tif` in `01_label/`, `01_GT/SEG/` (sparse: not every time point has one)
-or `01_ST/SEG/`, the first of them that has the time point; a sequence with none of these falls back to the tracking
-labels `01_GT/TRA/man_track000.tif`. Labels of single slices of a volume (`man_seg_000_012.tif`) are left out.
+Layout: `01/t000.tif` ... with labels `man_seg000.tif` in `01_label/`, `01_GT/SEG/` (sparse: not every time point has
+one) or `01_ST/SEG/`, the first of them that has the time point; a sequence with none of these falls back to the
+tracking labels `01_GT/TRA/man_track000.tif`. Labels of single slices of a volume (`man_seg_000_012.tif`) are left out.
 Reference: Maska et al. 2023, Nature Methods 20:1010. The sets' terms of use are those of the challenge.
 """
 

@@ -1,9 +1,9 @@
 """A folder of images, optionally with labels of the same names and groups in an index file.
 
-Layout: `images/*` (or the images directly in the folder), optional `labels/<same name>` in any supported format, optional
-`index.csv` with the columns `id` (file name without extension) and `group`. This is also the layout in which nuclei of
-the Data Science Bowl 2018 (BBBC038, CC0; Caicedo et al. 2019, Nature Methods 16:1247) are kept, where `group` names
-pictures of one size and look that may be cut from the same field.
+Layout: `images/*` (or the images directly in the folder), optional `labels/<same name>` in any supported format,
+optional `index.csv` with the columns `id` (file name without extension) and `group`. Nuclei of the Data Science Bowl
+2018 (BBBC038, CC0; Caicedo et al. 2019, Nature Methods 16:1247) suit this layout: there `group` should name pictures of
+one size and look, because many are cut from the same fields.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def _groups(root: Path, stems: dict[str, Path]) -> dict[str, str]:
     unnamed = sorted(stem for stem in stems if not groups.get(stem))
     if unnamed:
         raise ValueError(
-            f"{str(index)!r} gives no group for {len(unnamed)} images, the first {unnamed[0]!r}; expected a row for each, "
-            "its id the file name without extension"
+            f"{str(index)!r} gives no group for {len(unnamed)} images, the first {unnamed[0]!r}; expected a row for "
+            "each, its id the file name without extension"
         )
     return groups
 

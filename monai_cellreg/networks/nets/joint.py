@@ -26,10 +26,11 @@ class JointSegmentationRegistration(nn.Module):
         in_channels: channels of one image.
         features: see :class:`SegmentationUNet`.
         soft_heat_maps: give the regressor heat maps instead of masks.
+        segment: ``False`` for images that are segmentations already: the regressor alone, as in Sect. 2.1.
 
     References:
-        Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, Sect. 2.2. With s
-        the fixed side, its s2t is our ``fixed_to_moving`` and its t2s our ``moving_to_fixed``.
+        Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, Sect. 2.2.
+        With s the fixed side, its s2t is our ``fixed_to_moving`` and its t2s our ``moving_to_fixed``.
     """
 
     def __init__(
@@ -38,13 +39,14 @@ class JointSegmentationRegistration(nn.Module):
         *,
         control_shape: Sequence[int] | None = (5, 5),
         in_channels: int = 1,
-        features: Sequence[int] = (16, 16, 32, 64, 128, 16),
+        features: Sequence[int] = (8, 16, 32, 64, 128, 8),
         soft_heat_maps: bool = False,
+        segment: bool = True,
     ) -> None:
         super().__init__()
         self.image_size = tuple(image_size)
         self.soft_heat_maps = soft_heat_maps
-        self.segmentation = SegmentationUNet(len(self.image_size), in_channels, features)
+        self.segmentation = SegmentationUNet(len(self.image_size), in_channels, features) if segment else None
         self.field = (
             AffineField(self.image_size)
             if control_shape is None
@@ -59,7 +61,7 @@ class JointSegmentationRegistration(nn.Module):
                 f"image has shape {tuple(image.shape)} but the network takes (B, C, *{self.image_size}); "
                 "expected images resized to image_size (mc.register does it)"
             )
-        return self.segmentation(image)
+        return torch.logit(image, eps=1e-4) if self.segmentation is None else self.segmentation(image)
 
     def parameters_between(self, fixed_heat_map: Tensor, moving_heat_map: Tensor) -> Tensor:
         """Parameters (B, ...) of ``self.field`` that map fixed to moving, from heat maps (B, 1, *image_size)."""
@@ -77,8 +79,8 @@ class JointSegmentationRegistration(nn.Module):
 
         Returns:
             For each side X of ``fixed``, ``moving``: ``X_logits``, ``X_heat_map`` (B, 1, ...), ``warped_X`` and
-            ``warped_X_heat_map``, that side seen from the other one; the ``parameters`` (B, ...) of the map and the voxel
-            fields ``fixed_to_moving`` and ``moving_to_fixed`` (B, D, ...).
+            ``warped_X_heat_map``, that side seen from the other one; the ``parameters`` (B, ...) of the map and the
+            voxel fields ``fixed_to_moving`` and ``moving_to_fixed`` (B, D, ...).
         """
         batch = fixed.shape[0]
         logits = self.logits(torch.cat([fixed, moving])).float()

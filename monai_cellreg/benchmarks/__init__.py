@@ -1,0 +1,1 @@
+"""The papers' tables and the demonstration, each one command."""

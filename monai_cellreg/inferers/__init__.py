@@ -1,0 +1,5 @@
+"""Inference on pairs."""
+
+from .pair import PairInferer
+
+__all__ = ["PairInferer"]

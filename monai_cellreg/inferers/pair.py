@@ -1,0 +1,76 @@
+"""Registering a pair of images of any size with a network of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.transforms import Resize
+from torch import Tensor
+
+from ..geometry import CompositeTransform, Pair, SamplingGrid, SpatialTransform, warp
+from ..networks import JointSegmentationRegistration, cube_to_world
+from ..transforms import normalise
+
+
+class PairInferer:
+    """Brings a pair to the network and the network's answer back to the pair's world.
+
+    Both images are scaled by percentiles to [0, 1] and resized to the network's size, whatever their own; the map is
+    given between their world coordinates. The map is refined: what the first pass leaves is regressed again from the
+    segmentations, the moving one warped by the map so far, and the maps are chained (no image is resampled twice).
+
+    Args:
+        passes: number of regressions, at least 1.
+    """
+
+    def __init__(self, passes: int = 3) -> None:
+        if passes < 1:
+            raise ValueError(f"passes is {passes}; expected at least 1")
+        self.passes = passes
+
+    @torch.no_grad()
+    def __call__(self, pair: Pair, network: JointSegmentationRegistration) -> SpatialTransform:
+        """The fixed-to-moving map of a pair.
+
+        Raises:
+            ValueError: when the images have other dimensions or channels than the network, or cannot be registered
+                because one of them is constant or not finite.
+        """
+        network.eval()
+        device = next(network.parameters()).device
+        size = network.image_size
+        images, grids = zip(*(self._door(pair, side, size) for side in ("fixed", "moving")), strict=True)
+        heat_maps = torch.sigmoid(network.logits(torch.cat(images).to(device)))
+        fixed, moving = heat_maps[:1], heat_maps[1:]
+        maps: list[SpatialTransform] = []
+        field = torch.zeros(1, len(size), *size, device=device)
+        for _ in range(self.passes):
+            warped = warp(moving, field)
+            parameters = network.parameters_between(fixed, warped)
+            maps.insert(0, network.field.transform(parameters.cpu()))  # fixed -> warped so far -> ... -> moving
+            step = network.field(parameters)
+            field = step + warp(field, step)
+        return cube_to_world(CompositeTransform(maps), *grids)
+
+    @staticmethod
+    def _door(pair: Pair, side: str, size: Sequence[int]) -> tuple[Tensor, SamplingGrid]:
+        """One side as the network takes it, (1, 1, *size), and the grid on which it then lies."""
+        image, grid = getattr(pair, side), getattr(pair, f"{side}_grid")
+        if grid.spatial_dims != len(size) or image.shape[0] != 1:
+            raise ValueError(
+                f"{side} has shape {tuple(image.shape)}; expected one channel and {len(size)} axes (1, "
+                f"{', '.join('HW' if len(size) == 2 else 'DHW')}). Convert colour to grey; take a slice or projection of "
+                "a volume"
+            )
+        plain = torch.as_tensor(image.as_tensor() if hasattr(image, "as_tensor") else image).float()
+        if not bool(torch.isfinite(plain).all()):
+            raise ValueError(f"{side} has values that are not finite; expected numbers. Replace NaN and infinity first")
+        if float(plain.max()) == float(plain.min()):
+            raise ValueError(f"{side} is constant ({float(plain.max()):g}); expected an image with something to align")
+        if grid.shape == tuple(size):
+            return normalise(plain[None]), grid
+        mode = "bilinear" if len(size) == 2 else "trilinear"
+        resize = Resize(size, mode=mode, align_corners=False, anti_aliasing=True)
+        resized = resize(normalise(plain[None])[0])
+        return torch.as_tensor(resized.as_tensor())[None], grid.resized(size)

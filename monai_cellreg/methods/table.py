@@ -1,0 +1,65 @@
+"""The one table of method names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from ..engines import override
+from ..utils import check_choice
+from .method import Method
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def bundle_dir(name: str) -> Path:
+    """The folder of a bundle, in the checkout and in an installed package alike.
+
+    Raises:
+        ValueError: when there is no such bundle; the message lists those that exist.
+    """
+    root = PACKAGE / "bundles"
+    check_choice("bundle", name, sorted(p.parent.name for p in root.glob("*/train.json")))
+    return root / name
+
+
+def method_names() -> list[str]:
+    """The names that ``method`` takes in Python and on the command line."""
+    return sorted(_METHODS)
+
+
+@cache
+def load_method(name: str) -> Method:
+    """The method of a name, loaded once.
+
+    Raises:
+        ValueError: for an unknown name; the message lists the known ones.
+    """
+    check_choice("method", name, method_names())
+    return _METHODS[name]()
+
+
+def bundle_method(name: str, overrides: Mapping[str, Any] | None = None) -> Method:
+    """The method that a bundle's ``inference.json`` describes, with its shipped weights unless overridden.
+
+    Args:
+        name: of the bundle.
+        overrides: key of the configuration to value, such as ``checkpoint`` and ``image_size`` of a training of your own.
+
+    Raises:
+        KeyError: for an override that names no key.
+        FileNotFoundError: when there are no weights; ValueError when they do not fit.
+    """
+    folder = bundle_dir(name)
+    files = [str(folder / file) for file in ("train.json", "inference.json")]
+    parser = ConfigParser()
+    parser.read_config(files)
+    override(parser, overrides or {})
+    return parser.get_parsed_content("method")
+
+
+_METHODS: dict[str, Callable[[], Method]] = {"joint": partial(bundle_method, "joint")}

@@ -1,0 +1,77 @@
+"""How maps chain and invert; what holds for every family is in tests/contracts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from monai_cellreg.geometry import (
+    AffineTransform,
+    CompositeTransform,
+    DenseTransform,
+    InverseTransform,
+    SamplingGrid,
+    compose,
+)
+
+GRID = SamplingGrid((6, 8))
+STRETCH = AffineTransform(np.array([[2.0, 0, 0], [0, 1, 0]]))
+SHIFT = AffineTransform(np.array([[1.0, 0, 3], [0, 1, 0]]))
+
+
+def dense(value: float = 0.25) -> DenseTransform:
+    return DenseTransform(torch.full((1, 2, *GRID.shape), value, dtype=torch.float64), GRID)
+
+
+def test_first_map_is_applied_first() -> None:
+    x = np.array([[1.0, 1.0]])
+    np.testing.assert_array_equal(compose([STRETCH, SHIFT]).points(x), [[5, 1]])
+    np.testing.assert_array_equal(compose([SHIFT, STRETCH]).points(x), [[8, 1]])
+    np.testing.assert_array_equal(compose([SHIFT, dense(), STRETCH]).points(x), [[8.5, 1.25]])
+
+
+def test_chains_are_flat_and_neighbouring_affine_maps_are_one() -> None:
+    chain = STRETCH.then(SHIFT).then(dense()).then(SHIFT.then(STRETCH).then(dense()))
+    assert isinstance(chain, CompositeTransform)
+    assert [type(t) for t in chain.transforms] == [AffineTransform, DenseTransform, AffineTransform, DenseTransform]
+    assert isinstance(compose([STRETCH, SHIFT]), AffineTransform)
+    single = dense()
+    assert compose([single]) is single
+
+
+def test_inverse_of_a_chain_inverts_in_reverse_order() -> None:
+    chain = compose([STRETCH, dense(), SHIFT])
+    inverse = chain.inverse()
+    assert [type(t) for t in inverse.transforms] == [AffineTransform, InverseTransform, AffineTransform]
+    np.testing.assert_allclose(inverse.points(np.array([[5.25, 1.25]])), [[1.0, 1.0]], rtol=0, atol=1e-4)
+
+
+def test_inverse_of_an_inverse_is_the_map() -> None:
+    transform = dense()
+    assert transform.inverse().inverse() is transform
+
+
+def test_tolerance_of_an_inverse_is_kept() -> None:
+    bent = DenseTransform(0.3 * torch.sin(GRID.index()).movedim(-1, 0)[None], GRID)
+    y = GRID.world().reshape(-1, 2)[9:30]
+    with torch.no_grad():
+        for tolerance in (1e-2, 1e-8):
+            x = InverseTransform(bent, tolerance=tolerance).points(y)
+            assert (bent.points(x) - y).norm(dim=-1).max() <= tolerance
+
+
+@pytest.mark.parametrize(
+    "transforms", [[], [STRETCH, AffineTransform(np.eye(4))], [dense(), AffineTransform(np.eye(4))]]
+)
+def test_maps_that_do_not_chain_are_refused(transforms: list) -> None:
+    with pytest.raises(
+        ValueError, match=r"^transforms have \[.*\] spatial dimensions; expected at least one map, all of"
+    ):
+        compose(transforms)
+
+
+@pytest.mark.parametrize("shape", [(2,), (4, 3), (1, 1, 4, 2), (4, 1)])
+def test_other_shapes_of_points_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"^points has shape [\dx]+; expected \(N, 2\) or \(B, N, 2\)"):
+        SHIFT.points(torch.zeros(shape))
