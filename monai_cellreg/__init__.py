@@ -1,4 +1,4 @@
-"""Registration and segmentation of cell images on MONAI; parts are imported when they are first used."""
+"""Image registration for MONAI; parts are imported when they are first used."""
 
 import lazy_loader
 
@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "data",
         "engines",
         "geometry",
+        "inferers",
         "losses",
         "methods",
         "metrics",

@@ -16,8 +16,8 @@ EPILOG = """examples:
   monai-cellreg train joint --resume True
   monai-cellreg evaluate joint --dataset_dir my_images --checkpoint runs/joint/model.pt
 """
-OVERRIDES = """Any key of the bundle's train.json can be given as --KEY VALUE, nested ones with '::' (--train::dataloader::num_workers 2);
-a key that does not exist is refused. The same run without this check:
+OVERRIDES = """Any key of the bundle's train.json can be given as --KEY VALUE, nested ones with '::', such as
+--train::dataloader::num_workers 2; a key that does not exist is refused. The same run without this check:
   python -m monai.bundle run training --config_file bundles/joint/train.json --KEY VALUE"""
 
 

@@ -1,4 +1,4 @@
-"""The demonstration of ``make demo``: train the joint bundle on simulated nuclei, then register films it has never seen."""
+"""What ``make demo`` shows: the joint bundle trained on simulated nuclei registers films it has never seen."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
     parser.add_argument("--image_size", type=int, default=96)
     parser.add_argument("--max_epochs", type=int, default=5)
+    parser.add_argument("--max_nuclei", type=int, default=4, help="nuclei cut from one field (default: %(default)s)")
     parser.add_argument("--amp", action="store_true", help="train in bfloat16")
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side, one thread each")
     options = parser.parse_args(arguments)
@@ -73,6 +74,7 @@ def _one(task: tuple[str, int, argparse.Namespace]) -> list[dict[str, float]]:
         "seed": seed,
         "image_size": options.image_size,
         "max_epochs": options.max_epochs,
+        "crops::max_nuclei": options.max_nuclei,
         "amp": options.amp,
     }
     if options.dataset_dir:

@@ -23,7 +23,7 @@ def training_items(
     section: Literal["train", "validation", "test"],
     image_size: int,
     simulated: int = 0,
-    crops: CropSettings = DEFAULT_CROPS,
+    crops: CropSettings | None = DEFAULT_CROPS,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Nuclei of a folder, of the simulator, or of both.
@@ -33,7 +33,7 @@ def training_items(
         section: ``"train"``, ``"validation"`` or ``"test"``; no group and no simulated specimen is in two of them.
         image_size: side of the square pictures in pixels.
         simulated: number of simulated nuclei.
-        crops: how single nuclei are cut from labelled fields.
+        crops: how single nuclei are cut from labelled fields; ``None`` keeps whole fields.
         seed: of the split and of everything drawn.
 
     Returns:
@@ -50,7 +50,14 @@ def training_items(
         )
     items: list[dict[str, Any]] = []
     if dataset_dir is not None:
-        items += nuclei_items(dataset_dir, section=section, image_size=image_size, crops=crops, seed=seed)
+        items += nuclei_items(
+            dataset_dir,
+            section=section,
+            image_size=image_size,
+            crops=crops or DEFAULT_CROPS,
+            whole_fields=crops is None,
+            seed=seed,
+        )
     if simulated:
         section_seed = seed * len(SIMULATED_SEEDS) + SIMULATED_SEEDS[section]
         drawn = simulated_items(simulated, image_size=image_size, seed=section_seed)

@@ -83,11 +83,13 @@ class Checkpoints:
                 f"checkpoint {str(path)!r} does not fit this training ({error}); expected one written with the same "
                 "settings. Resume with the settings of that run, or start anew without resume"
             ) from error
-        if run["epoch_length"] != engine.state.epoch_length:
-            raise ValueError(
-                f"checkpoint {str(path)!r} is of a training with {run['epoch_length']} steps an epoch, this one has "
-                f"{engine.state.epoch_length}; expected the same data and batch size"
-            )
+        for name, what in (("epoch_length", "steps an epoch"), ("max_epochs", "epochs")):
+            if run[name] != (now := getattr(engine.state, name)):
+                raise ValueError(
+                    f"checkpoint {str(path)!r} is of a training with {run[name]} {what}, this one has {now}; expected "
+                    "the same data, batch size and max_epochs. To train for longer, start anew from its weights "
+                    f"(--initial_weights {self.output_dir / BEST})"
+                )
         engine.state.epoch, engine.state.iteration = run["epoch"], run["iteration"]
         self.best_score, self.best_epoch = run["best_score"], run["best_epoch"]
         logger.info("resumed after epoch %d from %s", run["epoch"], path)
@@ -105,6 +107,7 @@ class Checkpoints:
             "epoch": engine.state.epoch,
             "iteration": engine.state.iteration,
             "epoch_length": engine.state.epoch_length,
+            "max_epochs": engine.state.max_epochs,
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
         }

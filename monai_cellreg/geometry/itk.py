@@ -47,6 +47,11 @@ def to_itk(transform: SpatialTransform, grid: SamplingGrid, *, index: int = 0) -
     Raises:
         ValueError: when map and grid differ in dimension, there is no such map, values are not finite, or displacements
             would lie on a sheared grid.
+
+    Example:
+        >>> shift = AffineTransform(np.array([[1, 0, 5], [0, 1, -2]]))  # five rows down, two columns to the left
+        >>> to_itk(shift, SamplingGrid((20, 30))).TransformPoint((10, 0))
+        (8.0, 5.0)
     """
     import SimpleITK as sitk
 
@@ -209,7 +214,7 @@ def _dense(image: SimpleITK.Image, frame: str) -> DenseTransform:
     affine[:-1, -1] = flip @ image.GetOrigin()
     vectors = _reordered_voxels(sitk.GetArrayFromImage(image).astype(np.float64), frame) @ flip
     grid = SamplingGrid(vectors.shape[:-1], affine, frame)
-    return DenseTransform(torch.from_numpy(np.moveaxis(vectors, -1, 0)[None].copy()), grid)
+    return DenseTransform(torch.from_numpy(np.moveaxis(vectors, -1, 0)[None]), grid)
 
 
 def _reordered_columns(linear: np.ndarray, frame: str) -> np.ndarray:

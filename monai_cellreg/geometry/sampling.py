@@ -28,6 +28,10 @@ def sample(image: Tensor, index: Tensor, *, mode: str = "linear", padding: str =
 
     Raises:
         ValueError: when components or batches of the two do not fit, or for an unknown mode or padding.
+
+    Example:
+        >>> sample(torch.tensor([[[[0.0, 1, 2], [10, 11, 12]]]]), torch.tensor([[[0.5, 2.0]]]))
+        tensor([[[7.]]])
     """
     dims = image.ndim - 2
     if dims not in (2, 3) or index.shape[-1] != dims:

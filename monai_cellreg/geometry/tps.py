@@ -34,6 +34,11 @@ class ThinPlateSplineTransform(SpatialTransform):
 
     Raises:
         ValueError: when the control points are too few or lie on a line (2D) or plane (3D).
+
+    Example:
+        >>> corners = np.array([[0.0, 0], [0, 9], [9, 0], [9, 9]])
+        >>> ThinPlateSplineTransform(corners, corners + [1, 0]).points(np.array([[4.0, 5.0]]))
+        array([[5., 5.]])
     """
 
     def __init__(

@@ -71,6 +71,6 @@ class PairInferer:
         if grid.shape == tuple(size):
             return normalise(plain[None]), grid
         mode = "bilinear" if len(size) == 2 else "trilinear"
-        resize = Resize(size, mode=mode, align_corners=False, anti_aliasing=True)
+        resize = Resize(size, mode=mode, anti_aliasing=True)
         resized = resize(normalise(plain[None])[0])
         return torch.as_tensor(resized.as_tensor())[None], grid.resized(size)

@@ -60,7 +60,7 @@ def register(
 
     Example:
         >>> import monai_cellreg as mc
-        >>> from monai_cellreg.data import simulate_sequence
+        >>> from monai_cellreg.data.synthetic_sequence import simulate_sequence
         >>> film = simulate_sequence(2, seed=3)
         >>> result = mc.register(film.images[0][0], film.images[1][0])
         >>> result.warped.shape, result.transform.points(np.zeros((5, 2))).shape

@@ -127,9 +127,7 @@ def test_itk_warps_with_the_file_as_we_warp(
 
     tensor = torch.tensor(from_itk_array(sitk.GetArrayFromImage(moving), frame).copy())[None, None]
     ours = resample(tensor, transform, fixed_grid, moving_grid)[0, 0].numpy()
-    seen = (
-        resample(torch.ones_like(tensor), transform, fixed_grid, moving_grid, padding="zeros")[0, 0].numpy() > 0.999
-    )
+    seen = resample(torch.ones_like(tensor), transform, fixed_grid, moving_grid, padding="zeros")[0, 0].numpy() > 0.999
     assert seen.mean() > 0.9
     assert np.abs(ours - from_itk_array(sitk.GetArrayFromImage(fixed), frame)).max() > 0.1
 
@@ -143,9 +141,6 @@ def test_itk_warps_with_the_file_as_we_warp(
     if suffix in (".nii.gz", ".mha") or make is not affine:
         assert isinstance(again, DenseTransform)
         assert again.grid.matches(fixed_grid)
-        np.testing.assert_allclose(
-            again.points(x + 0.1)[:20], itk_points(read_by_itk(path), x[:20] + 0.1, frame), atol=2
-        )
     else:
         np.testing.assert_allclose(again.matrix, transform.matrix, rtol=0, atol=1e-13)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
@@ -321,11 +316,20 @@ def test_cut_file_is_named(tmp_path: Path, suffix: str) -> None:
     grid, path = SamplingGrid((16, 18)), tmp_path / f"map{suffix}"
     write_transform(path, spline(grid), grid)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    with pytest.raises(
-        ValueError,
-        match=rf"^transform file .*map{suffix} (is damaged or foreign; |cannot be used: .* size 0x0 .*; )expec",
-    ):
+    with pytest.raises(ValueError, match=rf"^transform file .*map{suffix} is damaged or foreign; expected"):
         read_transform(path, "index")
+
+
+def test_no_cut_of_a_text_is_read_as_another_map(tmp_path: Path) -> None:
+    grid, path = SamplingGrid((6, 8)), tmp_path / "map.tfm"
+    write_transform(path, affine(grid), grid)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"map\.tfm is damaged or foreign; expected an ITK transform"):
+            read_transform(path, "index")
+    path.write_bytes(whole.replace(b"\n", b"\r\n"))
+    np.testing.assert_allclose(read_transform(path, "index").matrix, affine(grid).matrix, rtol=0, atol=1e-13)
 
 
 def test_field_beside_an_unpacked_one_is_the_one_that_is_read(tmp_path: Path) -> None:
@@ -356,6 +360,11 @@ def test_other_kinds_of_transform_are_named(tmp_path: Path) -> None:
     sitk.WriteTransform(bspline, str(tmp_path / "b.tfm"))
     with pytest.raises(ValueError, match=r"^transform file .*b\.tfm cannot be used: " + message):
         read_transform(tmp_path / "b.tfm", "index")
+
+
+def test_field_without_voxels_is_refused() -> None:
+    with pytest.raises(ValueError, match="^image has size 0x0 with 2 values a voxel; expected displacement vectors"):
+        from_itk(sitk.DisplacementFieldTransform(2), "index")
 
 
 def test_unknown_frame_is_refused(tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ class ControlPointRegressor(nn.Module):
             )
         )
         cells = math.prod(s // factor for s in self.spatial_size)
-        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(cells * widths[-1], hidden), nn.LayerNorm(hidden), nn.ReLU())
+        self.hidden = nn.Sequential(
+            nn.Flatten(), nn.Linear(cells * widths[-1], hidden), nn.LayerNorm(hidden), nn.ReLU()
+        )
         self.out = nn.Linear(hidden, math.prod(self.parameter_shape))
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
