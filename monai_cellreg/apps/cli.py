@@ -6,19 +6,26 @@ import argparse
 import ast
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 EPILOG = """examples:
   monai-cellreg register day0.tif day1.tif --out result
-  monai-cellreg register scan.nii.gz other.nii.gz --method joint --moving-label other_seg.nii.gz --out result
+  monai-cellreg register day0.tif day1.tif --method joint --moving-label day1_cells.png --out result
   monai-cellreg train joint --dataset_dir my_images --max_epochs 20
-  monai-cellreg train joint --resume True
+  monai-cellreg train joint --dataset_dir my_images --max_epochs 20 --resume True
   monai-cellreg evaluate joint --dataset_dir my_images --checkpoint runs/joint/model.pt
 """
-OVERRIDES = """Any key of the bundle's train.json can be given as --KEY VALUE, nested ones with '::', such as
+OVERRIDES = """Any key of the bundle's {files} can be given as --KEY VALUE, nested ones with '::', such as
 --train::dataloader::num_workers 2; a key that does not exist is refused. The same run without this check:
-  python -m monai.bundle run training --config_file bundles/joint/train.json --KEY VALUE"""
+  python -m monai.bundle run {run} --KEY VALUE"""
+COMMANDS = {  # what it does, its configuration, the id to run and the files as MONAI takes them
+    "train": ("train the network of a bundle", "train.json", "training --config_file bundles/joint/train.json"),
+    "evaluate": (
+        "measure a bundle on held-out groups",
+        "train.json and evaluate.json",
+        "evaluating --config_file \"['bundles/joint/train.json','bundles/joint/evaluate.json']\"",
+    ),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,11 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options, rest)
     except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
-        cause = _root(error)
-        if isinstance(cause, (ValueError, TypeError, KeyError, OSError)):
-            print(f"monai-cellreg: error: {cause.args[0] if len(cause.args) == 1 else cause}", file=sys.stderr)
-            return 2
-        raise
+        from monai_cellreg.engines import root_cause
+
+        cause = root_cause(error)
+        if not isinstance(cause, (ValueError, TypeError, KeyError, OSError)):
+            raise
+        text = str(cause.args[0] if len(cause.args) == 1 else cause)
+        print(f"monai-cellreg: error: {' '.join(text.split())}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -63,8 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     register.add_argument("--fixed-label", metavar="FILE", help="labels of the fixed image, for the metrics")
     register.add_argument("--moving-label", metavar="FILE", help="labels of the moving image, warped as well")
     register.set_defaults(run=_register)
-    for name, what in (("train", "train the network of a bundle"), ("evaluate", "measure a bundle on held-out groups")):
-        command = commands.add_parser(name, help=what, description=what, epilog=OVERRIDES, formatter_class=form)
+    for name, (what, files, run) in COMMANDS.items():
+        epilog = OVERRIDES.format(files=files, run=run)
+        command = commands.add_parser(name, help=what, description=what, epilog=epilog, formatter_class=form)
         command.add_argument("bundle", metavar="BUNDLE", help="name of the bundle, e.g. joint")
         command.set_defaults(run=_run_bundle)
     methods = commands.add_parser("methods", help="list the methods")
@@ -85,7 +96,7 @@ def _register(options: argparse.Namespace, _: Sequence[str]) -> None:
     )
     for name, value in sorted(result.metrics.items()):
         print(f"{name:>18}  {value:.4g}")
-    print(f"written to {options.out}: {', '.join(sorted(p.name for p in Path(options.out).iterdir()))}")
+    print(f"written to {options.out}")
 
 
 def _run_bundle(options: argparse.Namespace, rest: Sequence[str]) -> None:
@@ -109,7 +120,8 @@ def _list_methods(_: argparse.Namespace, __: Sequence[str]) -> None:
 def _overrides(rest: Sequence[str]) -> dict[str, Any]:
     """``--KEY VALUE`` pairs; values are Python literals where they are, else strings."""
     keys, values = list(rest[::2]), list(rest[1::2])
-    if len(rest) % 2 or any(not key.startswith("--") for key in keys):
+    flags = [part.startswith("--") for part in rest]
+    if flags != [True, False] * len(values):
         raise ValueError(f"overrides are {' '.join(rest)!r}; expected --KEY VALUE pairs, such as --max_epochs 20")
     return {key[2:]: _literal(value) for key, value in zip(keys, values, strict=True)}
 
@@ -119,10 +131,3 @@ def _literal(value: str) -> Any:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return value
-
-
-def _root(error: BaseException) -> BaseException:
-    """The first cause; MONAI wraps what happens inside a configuration."""
-    while error.__cause__ is not None and isinstance(error, RuntimeError):
-        error = error.__cause__
-    return error

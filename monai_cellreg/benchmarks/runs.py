@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..engines import StrictConfigWorkflow
 from ..methods import bundle_dir
-
-logger = logging.getLogger(__name__)
 
 
 def run_bundle(name: str, overlays: list[str], overrides: Mapping[str, Any]) -> None:
@@ -26,7 +23,8 @@ def run_bundle(name: str, overlays: list[str], overrides: Mapping[str, Any]) -> 
 def train_and_evaluate(name: str, output_dir: Path, settings: Mapping[str, Any]) -> list[dict[str, float]]:
     """Trains, measures the best weights on groups never trained on, and gives the figures of every pair.
 
-    A run that has been measured is read back; one that was stopped goes on where it was.
+    A run that has been measured is read back; one that was stopped goes on where it was. Pairs are registered in
+    a single pass, as in the paper.
 
     Args:
         name: of the bundle.
@@ -40,7 +38,7 @@ def train_and_evaluate(name: str, output_dir: Path, settings: Mapping[str, Any])
     if not result.is_file():
         resume = (output_dir / "last.pt").is_file()
         run_bundle(name, [], {**settings, "output_dir": str(output_dir), "resume": resume})
-        test = {"output_dir": str(output_dir / "test"), "checkpoint": str(output_dir / "model.pt")}
+        test = {"output_dir": str(output_dir / "test"), "checkpoint": str(output_dir / "model.pt"), "passes": 1}
         run_bundle(name, ["evaluate.json"], {**settings, **test})
     with open(result, newline="") as file:
         return [{k: float(v) for k, v in row.items() if k not in ("pair", "group")} for row in csv.DictReader(file)]

@@ -5,7 +5,7 @@ from .handlers import EpochSeed, TrainingProgress, is_worker, loss_terms
 from .metrics import additional_metrics, registration_iou_metric
 from .prepare import PrepareKnownPairs, prepare_label_pairs, prepare_pairs
 from .trainer import RegistrationTrainer
-from .workflow import StrictConfigWorkflow, override
+from .workflow import StrictConfigWorkflow, override, root_cause
 
 __all__ = [
     "Checkpoints",
@@ -23,5 +23,6 @@ __all__ = [
     "prepare_label_pairs",
     "prepare_pairs",
     "registration_iou_metric",
+    "root_cause",
     "save_checkpoint",
 ]

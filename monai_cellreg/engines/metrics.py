@@ -42,8 +42,15 @@ def _unregistered(output: Output) -> tuple[Tensor, Tensor]:
 
 def _segmented(output: Output) -> tuple[Tensor, Tensor]:
     prediction, truth = output[CommonKeys.PRED], output[CommonKeys.LABEL]
-    heat_maps = torch.cat([prediction["fixed_heat_map"], prediction["moving_heat_map"]])
-    return heat_maps, torch.cat([truth["fixed_label"], truth["moving_label"]])
+    return (
+        _both_sides(prediction["fixed_heat_map"], prediction["moving_heat_map"]),
+        _both_sides(truth["fixed_label"], truth["moving_label"]),
+    )
+
+
+def _both_sides(fixed: Tensor, moving: Tensor) -> Tensor:
+    """(2 B, ...): the two sides of a pair one after the other, so that rows stay together whatever the batches."""
+    return torch.stack([fixed, moving], dim=1).flatten(0, 1)
 
 
 def _fields(output: Output) -> tuple[Tensor, Tensor]:

@@ -56,6 +56,13 @@ def override(parser: ConfigParser, overrides: Mapping[str, Any]) -> None:
         parser[name] = value
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """What went wrong inside a configuration: MONAI raises it as the cause of one RuntimeError or several."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def _keys(parser: ConfigParser) -> list[str]:
     """Every key of a configuration, nested ones joined by ``::``."""
 

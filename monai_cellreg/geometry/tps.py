@@ -113,7 +113,7 @@ class ThinPlateSplineField(nn.Module):
 
     def transform(self, parameters: Tensor) -> ThinPlateSplineTransform:
         """The map of the cube [-1, 1]^D that the displacements (B, K, D) mean."""
-        control = self.control_points.double()
+        control = self.control_points.to(parameters.device).double()
         return ThinPlateSplineTransform(control, control + parameters.double())
 
 

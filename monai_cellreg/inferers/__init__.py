@@ -1,5 +1,6 @@
 """Inference on pairs."""
 
 from .pair import PairInferer
+from .refining import RefiningInferer
 
-__all__ = ["PairInferer"]
+__all__ = ["PairInferer", "RefiningInferer"]

@@ -8,28 +8,25 @@ import torch
 from monai.transforms import Resize
 from torch import Tensor
 
-from ..geometry import CompositeTransform, Pair, SamplingGrid, SpatialTransform, warp
+from ..geometry import Pair, SamplingGrid, SpatialTransform, compose
 from ..networks import JointSegmentationRegistration, cube_to_world
 from ..transforms import normalise
+from .refining import RefiningInferer
 
 
 class PairInferer:
     """Brings a pair to the network and the network's answer back to the pair's world.
 
     Both images are scaled by percentiles to [0, 1] and resized to the network's size, whatever their own; the map is
-    given between their world coordinates. The map is refined: what the first pass leaves is regressed again from the
-    segmentations, the moving one warped by the map so far, and the maps are chained (no image is resampled twice).
+    given between their world coordinates, in closed form.
 
     Args:
-        passes: number of regressions, at least 1.
+        passes: see :class:`RefiningInferer`.
     """
 
     def __init__(self, passes: int = 3) -> None:
-        if passes < 1:
-            raise ValueError(f"passes is {passes}; expected at least 1")
-        self.passes = passes
+        self.refining = RefiningInferer(passes)
 
-    @torch.no_grad()
     def __call__(self, pair: Pair, network: JointSegmentationRegistration) -> SpatialTransform:
         """The fixed-to-moving map of a pair.
 
@@ -39,19 +36,11 @@ class PairInferer:
         """
         network.eval()
         device = next(network.parameters()).device
-        size = network.image_size
-        images, grids = zip(*(self._door(pair, side, size) for side in ("fixed", "moving")), strict=True)
-        heat_maps = torch.sigmoid(network.logits(torch.cat(images).to(device)))
-        fixed, moving = heat_maps[:1], heat_maps[1:]
-        maps: list[SpatialTransform] = []
-        field = torch.zeros(1, len(size), *size, device=device)
-        for _ in range(self.passes):
-            warped = warp(moving, field)
-            parameters = network.parameters_between(fixed, warped)
-            maps.insert(0, network.field.transform(parameters.cpu()))  # fixed -> warped so far -> ... -> moving
-            step = network.field(parameters)
-            field = step + warp(field, step)
-        return cube_to_world(CompositeTransform(maps), *grids)
+        (fixed, fixed_grid), (moving, moving_grid) = (
+            self._door(pair, side, network.image_size) for side in ("fixed", "moving")
+        )
+        chain = self.refining(fixed.to(device), network, moving.to(device))["parameters"].cpu()
+        return cube_to_world(compose([network.field.transform(p) for p in chain]), fixed_grid, moving_grid)
 
     @staticmethod
     def _door(pair: Pair, side: str, size: Sequence[int]) -> tuple[Tensor, SamplingGrid]:
@@ -60,8 +49,7 @@ class PairInferer:
         if grid.spatial_dims != len(size) or image.shape[0] != 1:
             raise ValueError(
                 f"{side} has shape {tuple(image.shape)}; expected one channel and {len(size)} axes (1, "
-                f"{', '.join('HW' if len(size) == 2 else 'DHW')}). Convert colour to grey; take a slice or projection of "
-                "a volume"
+                f"{', '.join('HW' if len(size) == 2 else 'DHW')}). Convert colour to grey; take a slice of a volume"
             )
         plain = torch.as_tensor(image.as_tensor() if hasattr(image, "as_tensor") else image).float()
         if not bool(torch.isfinite(plain).all()):

@@ -33,8 +33,8 @@ def register_files(
     """Registers two image files and writes the result to a folder.
 
     Writes ``warped.<extension of the moving file>`` in its number type, ``transform.h5`` (ITK: opened by SimpleITK,
-    ITK, ANTs and 3D Slicer), ``metrics.json``, for 2D images the picture ``overlay.png`` and, with a moving label,
-    ``warped_label.<its extension>``.
+    ITK, ANTs and 3D Slicer), ``metrics.json``, for 2D images on one grid the picture ``overlay.png`` and, with a moving
+    label, ``warped_label.<its extension>``. Each file appears when it is complete.
 
     Args:
         fixed: file of the fixed image.
@@ -48,7 +48,8 @@ def register_files(
         The registration.
 
     Raises:
-        ValueError: when an image cannot be used; OSError when the folder cannot be written.
+        ValueError: when an image or label cannot be used, or the method is unknown.
+        OSError: when the folder cannot be written.
     """
     folder = ensure_writable_dir(out)
     result = register(fixed, moving, method=method, fixed_label=fixed_label, moving_label=moving_label)
@@ -71,10 +72,10 @@ def register_files(
 
 
 def picture(result: Registration, name: str) -> PairPicture:
-    """What is drawn of a registration of 2D images of one size; outlines where both labels are known."""
+    """What is drawn of a registration of 2D images on one grid; outlines where both labels are known."""
     pair = result.pair
     fixed, moving, warped = (
-        normalise(torch.as_tensor(np.asarray(x)).float().reshape(1, 1, *pair.fixed_grid.shape))[0, 0].numpy()
+        normalise(torch.tensor(np.asarray(x, dtype=np.float32)).reshape(1, 1, *pair.fixed_grid.shape))[0, 0].numpy()
         for x in (pair.fixed, pair.moving, result.warped)
     )
     empty = torch.zeros(1, *pair.fixed_grid.shape)

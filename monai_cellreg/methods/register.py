@@ -22,9 +22,11 @@ class Registration:
 
     Args:
         transform: fixed world points to moving world points.
-        warped: the moving image on the fixed grid, in its own type; an array when the moving image was one.
-        metrics: seconds taken, normalised cross correlation before and after, displacement in world units, folded share
-            of the voxels and, with labels, their IoU before and after.
+        warped: the moving image on the fixed grid, in its own number type: an array (*spatial) when the moving image
+            was one, else a ``MetaTensor`` (1, *spatial).
+        metrics: seconds taken, normalised cross correlation before and after (0 for a constant image), displacement in
+            world units, folded share of the voxels and, with labels, the IoU of all that is labelled before and after;
+            "before" only for images on one grid.
         pair: the pair as it was registered.
     """
 
@@ -115,4 +117,5 @@ def measure(pair: Pair, transform: SpatialTransform, warped: Tensor) -> dict[str
 
 
 def _ncc(a: Tensor, b: Tensor) -> float:
-    return float(torch.corrcoef(torch.stack([torch.as_tensor(x).double().flatten() for x in (a, b)]))[0, 1])
+    flat = torch.stack([torch.as_tensor(x).double().flatten() for x in (a, b)])
+    return float(torch.corrcoef(flat)[0, 1].nan_to_num())

@@ -9,7 +9,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from ..engines import override
+from ..engines import override, root_cause
 from ..utils import check_choice
 from .method import Method
 
@@ -48,18 +48,23 @@ def bundle_method(name: str, overrides: Mapping[str, Any] | None = None) -> Meth
 
     Args:
         name: of the bundle.
-        overrides: key of the configuration to value, such as ``checkpoint`` and ``image_size`` of a training of your own.
+        overrides: key of the configuration to value, such as ``checkpoint`` and ``image_size`` of your own training.
 
     Raises:
         KeyError: for an override that names no key.
-        FileNotFoundError: when there are no weights; ValueError when they do not fit.
+        FileNotFoundError: when there are no weights.
+        ValueError: for an unknown bundle, or weights that do not fit.
     """
     folder = bundle_dir(name)
     files = [str(folder / file) for file in ("train.json", "inference.json")]
     parser = ConfigParser()
     parser.read_config(files)
     override(parser, overrides or {})
-    return parser.get_parsed_content("method")
+    try:
+        return parser.get_parsed_content("method")
+    except RuntimeError as error:
+        cause = root_cause(error)
+        raise cause from cause.__cause__
 
 
 _METHODS: dict[str, Callable[[], Method]] = {"joint": partial(bundle_method, "joint")}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..geometry import warp
 from ..utils import atomic_path, ensure_writable_dir
@@ -19,17 +20,15 @@ from .overlay import PairPicture, iou_table, save_before_after
 
 logger = logging.getLogger(__name__)
 ROWS = 4
+MOST_GROUPS = 20
 
 
-def save_evaluation(
-    evaluator: Engine, pairs: Sequence[Mapping[str, Any]], network: nn.Module, output_dir: str | Path
-) -> None:
-    """Writes ``metrics.json`` (means), ``pairs.csv`` (a row a pair) and the picture ``pairs.png``; logs a table by group.
+def save_evaluation(evaluator: Engine, pairs: Sequence[Mapping[str, Any]], output_dir: str | Path) -> None:
+    """Writes ``metrics.json`` (means), ``pairs.csv`` (a row a pair) and ``pairs.png`` (a picture); logs a table.
 
     Args:
         evaluator: engine that has run over the pairs in their order.
         pairs: dictionaries as :func:`~monai_cellreg.data.made_pairs` gives them.
-        network: the network evaluated, for the picture.
         output_dir: folder for the files.
     """
     folder = ensure_writable_dir(output_dir)
@@ -42,8 +41,8 @@ def save_evaluation(
         writer.writeheader()
         writer.writerows(rows)
     shown = [pairs[round(k * (len(pairs) - 1) / max(ROWS - 1, 1))] for k in range(min(ROWS, len(pairs)))]
-    save_before_after(folder / "pairs.png", [_picture(pair, network) for pair in shown])
-    logger.info("%d pairs; written to %s\n%s", len(rows), folder, iou_table([*_by_group(rows)]))
+    save_before_after(folder / "pairs.png", [_picture(pair, evaluator) for pair in shown])
+    logger.info("%d pairs; written to %s\n%s", len(rows), folder, iou_table(_by_group(rows)))
 
 
 def pair_rows(evaluator: Engine, pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -60,26 +59,22 @@ def pair_rows(evaluator: Engine, pairs: Sequence[Mapping[str, Any]]) -> list[dic
 
 def _by_group(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     names = ("unregistered_iou", "registration_iou", "segmentation_iou", "grid_error_px")
-    groups = sorted({row["group"] for row in rows})
-    if len(groups) > 20:  # simulated specimens are a group each
-        groups = ["all"]
-    table = []
-    for group in groups:
-        members = [row for row in rows if group in ("all", row["group"])]
-        table.append({"group": group, **{n: sum(row[n] for row in members) / len(members) for n in names}})
-    return table
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row["group"]].append(row)
+    if len(groups) > MOST_GROUPS:  # simulated specimens are a group each
+        groups = {"all": list(rows)}
+    return [
+        {"group": group, **{name: sum(row[name] for row in members) / len(members) for name in names}}
+        for group, members in sorted(groups.items())
+    ]
 
 
 @torch.no_grad()
-def _picture(pair: Mapping[str, Tensor], network: nn.Module) -> PairPicture:
-    device = next(network.parameters()).device
-    fixed, moving, fixed_label, moving_label = (
-        pair[name][None].to(device) for name in ("fixed", "moving", "fixed_label", "moving_label")
-    )
-    ddf = network.eval()(fixed, moving)["fixed_to_moving"]
-    warped, warped_label = warp(moving, ddf), warp(moving_label, ddf, mode="nearest")
-    planes = [
-        x[0].cpu().numpy()
-        for x in (fixed[0], moving[0], warped[0], ddf, fixed_label[0], moving_label[0], warped_label[0])
-    ]
+def _picture(pair: Mapping[str, Tensor], evaluator: Engine) -> PairPicture:
+    batch = {name: value[None] for name, value in pair.items() if isinstance(value, Tensor)}
+    fixed, truth, (moving,), _ = evaluator.prepare_batch(batch, evaluator.state.device)
+    ddf = evaluator.inferer(fixed, evaluator.network.eval(), moving)["fixed_to_moving"]
+    labels = truth["fixed_label"], truth["moving_label"], warp(truth["moving_label"], ddf, mode="nearest")
+    planes = [x[0].cpu().numpy() for x in (fixed[0], moving[0], warp(moving, ddf)[0], ddf, *(y[0] for y in labels))]
     return PairPicture(*planes, str(pair["group"]))

@@ -147,8 +147,9 @@ def _draw_row(axes: Sequence[Axes], pair: PairPicture) -> None:
     nucleus = pair.fixed_mask > 0.5
     farthest = float(np.hypot(*pair.displacement_vox)[nucleus if nucleus.any() else ...].max())
     fixed.set_xlabel(pair.name, fontsize=10, labelpad=4, loc="left")
-    before.set_xlabel(f"IoU {pair.iou_before:.3f}", fontsize=11, labelpad=4)
-    after.set_xlabel(f"→ {pair.iou_after:.3f}  ({gain:+.3f})", fontsize=11, labelpad=4, fontweight="bold")
+    if np.isfinite(gain):  # else nothing is segmented
+        before.set_xlabel(f"IoU {pair.iou_before:.3f}", fontsize=11, labelpad=4)
+        after.set_xlabel(f"→ {pair.iou_after:.3f}  ({gain:+.3f})", fontsize=11, labelpad=4, fontweight="bold")
     grid.set_xlabel(f"moved up to {farthest:.1f} px", fontsize=10, labelpad=4)
 
 

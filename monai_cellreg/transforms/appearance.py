@@ -10,6 +10,8 @@ from monai.networks.layers import GaussianFilter
 from torch import Tensor
 from torch.nn import functional
 
+MOST_VALUES = 1 << 24  # that torch.quantile takes
+
 
 @dataclass(frozen=True)
 class AppearanceRange:
@@ -76,8 +78,12 @@ class RandomAppearance:
 
 
 def normalise(image: Tensor, percentiles: Sequence[float] = (0.5, 99.5)) -> Tensor:
-    """Each image of a batch (B, C, *spatial) scaled so that the percentiles become 0 and 1, then clipped to [0, 1]."""
+    """Each image of a batch (B, C, *spatial) scaled so that the percentiles become 0 and 1, then clipped to [0, 1].
+
+    The percentiles of an image of more than ``MOST_VALUES`` are those of every n-th value.
+    """
     flat = image.flatten(1)
+    flat = flat[:, :: -(-flat.shape[1] // MOST_VALUES)]
     levels = torch.tensor(percentiles, dtype=flat.dtype, device=flat.device) / 100
     low, high = torch.quantile(flat, levels, dim=1)
     shape = (-1, *([1] * (image.ndim - 1)))

@@ -26,6 +26,7 @@ class CropSettings:
         fill: Diameter of the nucleus' bounding circle over the side of its frame, above 0, up to 1.
         others: "paint_out" replaces neighbouring nuclei by draws from the local background, "keep" shows them.
         min_area_px: Nuclei of fewer field pixels are left out.
+        gap_px: Nuclei nearer than this to another are left out; 0 takes touching ones too, whose outlines cut each other.
         max_nuclei: At most so many nuclei of a field, a seeded choice; None for all.
 
     Raises:
@@ -35,6 +36,7 @@ class CropSettings:
     fill: float = 0.7
     others: Literal["paint_out", "keep"] = "paint_out"
     min_area_px: int = 100
+    gap_px: int = 0
     max_nuclei: int | None = 12
 
     def __post_init__(self) -> None:
@@ -44,6 +46,8 @@ class CropSettings:
             raise ValueError(f"others is {self.others!r}; expected 'paint_out' or 'keep'")
         if self.min_area_px < 1:
             raise ValueError(f"min_area_px is {self.min_area_px}; expected 1 or more")
+        if self.gap_px < 0:
+            raise ValueError(f"gap_px is {self.gap_px}; expected 0 or more")
         if self.max_nuclei is not None and self.max_nuclei < 1:
             raise ValueError(f"max_nuclei is {self.max_nuclei}; expected 1 or more, or None for all")
 
@@ -127,11 +131,20 @@ def _whole_nuclei(numbers: np.ndarray, settings: CropSettings) -> Iterator[_Nucl
         if box is None or any(s.start == 0 or s.stop == limit for s, limit in zip(box, limits, strict=True)):
             continue
         points = np.argwhere(numbers[box] == number) + [s.start for s in box]
-        if len(points) < settings.min_area_px:
+        if len(points) < settings.min_area_px or not _is_free(numbers, number, box, settings.gap_px):
             continue
         centre = points.mean(0)
         diameter = 2 * np.linalg.norm(points - centre, axis=1).max() + 1
         yield _Nucleus(number, centre, diameter / settings.fill)
+
+
+def _is_free(numbers: np.ndarray, number: int, box: tuple[slice, ...], gap: int) -> bool:
+    """Says whether no other nucleus has a pixel within ``gap`` (city-block) pixels of this one."""
+    if gap == 0:
+        return True
+    wide = tuple(slice(max(0, s.start - gap), s.stop + gap) for s in box)
+    around = binary_dilation(numbers[wide] == number, iterations=gap)
+    return not np.any(around & (numbers[wide] != 0) & (numbers[wide] != number))
 
 
 def _frame(

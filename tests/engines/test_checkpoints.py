@@ -74,6 +74,7 @@ def test_files_of_a_training(whole: Any) -> None:
         "epoch": 4,
         "iteration": 4 * EPOCH,
         "epoch_length": EPOCH,
+        "max_epochs": 4,
         "best_score": max(scores.values()),
         "best_epoch": max(scores, key=lambda epoch: scores[epoch]),
     }

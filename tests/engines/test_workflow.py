@@ -46,7 +46,7 @@ def test_existing_key_is_replaced(key: str, value: Any) -> None:
         ("alpha", "objective::terms::cycle::loss::alpha"),
         ("network_def::features::6", "did you mean network_def::features"),
         ("max_epochs::nested", "did you mean max_epochs"),
-        ("zzzzzz", "expected one of imports, dataset_dir, simulated, output_dir"),
+        ("zzzzzz", "expected one of imports, dataset_dir, simulated, crops, output_dir"),
     ],
 )
 def test_unknown_key_is_refused_with_a_suggestion(key: str, suggestion: str) -> None:

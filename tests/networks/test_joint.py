@@ -84,7 +84,7 @@ def test_warped_side_is_that_side_read_through_the_map(size: tuple[int, ...], op
     network = joint(size, **options)
     fixed, moving = images(size, options.get("in_channels", 1))
     out = network(fixed, moving)
-    assert 1 < out["fixed_to_moving"].abs().max() < 20
+    assert 1 < out["fixed_to_moving"].abs().max() < 30
     for side, image, field in (("moving", moving, "fixed_to_moving"), ("fixed", fixed, "moving_to_fixed")):
         for name, given in ((f"warped_{side}", image), (f"warped_{side}_heat_map", out[f"{side}_heat_map"])):
             expected = read_by_scipy(given, out[field])

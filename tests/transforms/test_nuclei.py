@@ -139,6 +139,12 @@ def test_a_crowded_nucleus_takes_the_darkest_pixels_for_background():
     assert frame[:5].max() < 0.1  # the neighbour had 900 there
 
 
+def test_nuclei_nearer_than_the_gap_to_another_are_left_out():
+    # discs 1 and 2 have centres 28 and radii 12 apart: their pixels at columns 52 and 56 are 4 steps apart
+    count = [len(crop_nuclei(*field(), 32, settings=CropSettings(min_area_px=20, gap_px=gap))) for gap in (0, 3, 4)]
+    assert count == [3, 3, 1]
+
+
 def test_wrong_arguments():
     image, label = field()
     with pytest.raises(ValueError, match=r"image has the shape \(1, 90, 140\) and label \(1, 90, 139\)"):
@@ -150,6 +156,7 @@ def test_wrong_arguments():
         ({"fill": 1.5}, "fill is 1.5"),
         ({"others": "blur"}, "others is 'blur'"),
         ({"min_area_px": 0}, "min_area_px is 0"),
+        ({"gap_px": -1}, "gap_px is -1"),
         ({"max_nuclei": 0}, "max_nuclei is 0"),
     ]:
         with pytest.raises(ValueError, match=text):

@@ -1,0 +1,217 @@
+"""Registering files writes whole files that other programs open, or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tifffile
+import torch
+from PIL import Image
+
+from monai_cellreg.data import read_image
+from monai_cellreg.data.synthetic_sequence import NucleusSequence
+from monai_cellreg.geometry import AffineTransform, Pair, SpatialTransform
+from monai_cellreg.methods import Registration, picture, register, register_files
+from monai_cellreg.methods import files as files_module
+
+TURNED = np.array([[0.4, -0.9, 0, 5], [0.3, 1.2, 0, -40], [0, 0, 1, 0], [0, 0, 0, 1]])
+ROTATED = np.array([[0.6, -1.6, 0, 5], [0.8, 1.2, 0, -40], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+class Told:
+    """A method that answers with an affine map of world points."""
+
+    def __init__(self, matrix: list[list[float]]) -> None:
+        self.matrix = np.array(matrix, dtype=float)
+
+    def register(self, pair: Pair) -> SpatialTransform:
+        return AffineTransform(self.matrix)
+
+
+SHIFT = Told([[1, 0, 3], [0, 1, -5]])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def registered(folder: Path) -> Registration:
+    return register_files(
+        folder / "day0.tif",
+        folder / "day1.tif",
+        folder / "out",
+        fixed_label=folder / "label0.tif",
+        moving_label=folder / "label1.tif",
+    )
+
+
+def test_everything_is_written(film_files: Path) -> None:
+    result = registered(film_files)
+    out = film_files / "out"
+    assert names(out) == ["metrics.json", "overlay.png", "transform.h5", "warped.tif", "warped_label.tif"]
+    warped, label = (tifffile.imread(out / name) for name in ("warped.tif", "warped_label.tif"))
+    assert (warped.dtype, warped.shape, label.dtype, label.shape) == (np.uint16, (64, 64), np.uint8, (64, 64))
+    np.testing.assert_array_equal(warped, np.rint(np.asarray(result.warped[0])))
+    fixed = tifffile.imread(film_files / "label0.tif") > 0
+    iou = (fixed & (label > 0)).sum() / (fixed | (label > 0)).sum()
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["iou_after"] == pytest.approx(iou, abs=1e-6)
+    assert metrics["method"] == "joint" and metrics["moving"] == str(film_files / "day1.tif")
+    assert {key: metrics[key] for key in result.metrics} == result.metrics
+    assert Image.open(out / "overlay.png").size[0] == 1200
+
+
+def test_simpleitk_warps_with_the_file_as_we_do(film_files: Path) -> None:
+    registered(film_files)
+    fixed, moving = (sitk.ReadImage(str(film_files / f"day{t}.tif"), sitk.sitkFloat64) for t in range(2))
+    transform = sitk.ReadTransform(str(film_files / "out" / "transform.h5"))
+    theirs = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkLinear, -1.0))
+    ours = tifffile.imread(film_files / "out" / "warped.tif")
+    seen = theirs >= 0
+    assert seen.mean() > 0.8
+    assert np.abs(theirs - ours)[seen].max() <= 1.0  # ours is rounded to whole numbers
+    assert np.abs(sitk.GetArrayFromImage(moving) - ours)[seen].max() > 1000
+
+
+def test_simpleitk_warps_turned_nifti_as_we_do(film: NucleusSequence, tmp_path: Path) -> None:
+    for t in range(2):
+        image = nibabel.Nifti1Image(film.images[t, 0, :50].astype(np.float32), ROTATED)
+        nibabel.save(image, tmp_path / f"day{t}.nii.gz")
+    result = register_files(tmp_path / "day0.nii.gz", tmp_path / "day1.nii.gz", tmp_path / "out")
+    assert names(tmp_path / "out") == ["metrics.json", "overlay.png", "transform.h5", "warped.nii.gz"]
+    written = nibabel.load(tmp_path / "out" / "warped.nii.gz")
+    np.testing.assert_allclose(written.affine[:2, [0, 1, 3]], ROTATED[:2, [0, 1, 3]], atol=1e-5)
+    np.testing.assert_allclose(written.get_fdata(), np.asarray(result.warped[0]), atol=1e-6)
+    fixed, moving = (sitk.ReadImage(str(tmp_path / f"day{t}.nii.gz"), sitk.sitkFloat64) for t in range(2))
+    transform = sitk.ReadTransform(str(tmp_path / "out" / "transform.h5"))
+    theirs = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkLinear, -1.0)).T
+    seen = theirs >= 0
+    assert seen.mean() > 0.8
+    assert np.abs(theirs - written.get_fdata())[seen].max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("a.png", "uint8"), ("a.png", "uint16"), ("a.ome.tif", "int16"), ("a.tiff", "float32"), ("a.jpg", "uint8")],
+)
+def test_warped_has_the_extension_and_number_type_of_the_moving_file(tmp_path: Path, name: str, dtype: str) -> None:
+    values = (np.add.outer(np.arange(20), 3 * np.arange(30)) % 100).astype(dtype)
+    path = tmp_path / name
+    tifffile.imwrite(path, values) if ".tif" in name else Image.fromarray(values).save(path)
+    register_files(path, path, tmp_path / "out", method=SHIFT)
+    written = tmp_path / "out" / f"warped{name[1:]}"
+    assert written.is_file()
+    source, warped = (read_image(file) for file in (path, written))
+    assert warped.meta["source_dtype"] == dtype
+    tolerance = 12 if name.endswith(".jpg") else 1e-3  # JPEG is lossy
+    np.testing.assert_allclose(warped[0, :-3, 5:], source[0, 3:, :-5], rtol=0, atol=tolerance)
+
+
+def test_colour_file_is_registered_in_grey(tmp_path: Path) -> None:
+    colour = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(colour).save(tmp_path / "a.png")
+    register_files(tmp_path / "a.png", tmp_path / "a.png", tmp_path / "out", method=SHIFT)
+    warped = np.asarray(Image.open(tmp_path / "out" / "warped.png"))
+    grey = colour @ np.array([0.2125, 0.7154, 0.0721])
+    assert (warped.shape, warped.dtype) == ((20, 30), np.uint8)
+    assert np.abs(warped[:-3, 5:].astype(float) - grey[3:, :-5]).max() < 1.01
+
+
+def test_images_of_two_sizes_have_no_overlay(film_files: Path) -> None:
+    tifffile.imwrite(film_files / "wide.tif", np.pad(tifffile.imread(film_files / "day1.tif"), ((0, 0), (6, 10))))
+    register_files(film_files / "day0.tif", film_files / "wide.tif", film_files / "out")
+    assert names(film_files / "out") == ["metrics.json", "transform.h5", "warped.tif"]
+    assert tifffile.imread(film_files / "out" / "warped.tif").shape == (64, 64)
+
+
+def test_volumes_are_written_by_a_method_that_takes_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        nibabel.save(
+            nibabel.Nifti1Image(rng.random((9, 12, 14), dtype=np.float32), np.eye(4)), tmp_path / f"{name}.nii"
+        )
+    move = Told([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 2]])
+    register_files(tmp_path / "a.nii", tmp_path / "b.nii", tmp_path / "out", method=move)
+    assert names(tmp_path / "out") == ["metrics.json", "transform.h5", "warped.nii"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["method"] == "Told"
+
+
+def failing(*_: object, **__: object) -> None:
+    raise OSError("disk full")
+
+
+@pytest.mark.parametrize("step", ["write_image", "write_transform", "save_before_after", "json.dumps"])
+def test_failure_leaves_no_part_of_a_file(film_files: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    registered(film_files)
+    out = film_files / "out"
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    owner, _, name = step.rpartition(".")
+    monkeypatch.setattr(getattr(files_module, owner) if owner else files_module, name, failing)
+    with pytest.raises(OSError, match="disk full"):
+        register_files(film_files / "day1.tif", film_files / "day0.tif", out)
+    monkeypatch.undo()
+    assert names(out) == sorted(before)
+    json.loads((out / "metrics.json").read_text())
+    assert sitk.ReadTransform(str(out / "transform.h5")).GetDimension() == 2
+    assert tifffile.imread(out / "warped.tif").shape == (64, 64)
+
+
+def test_nothing_is_written_when_the_images_cannot_be_registered(film_files: Path) -> None:
+    tifffile.imwrite(film_files / "flat.tif", np.ones((64, 64), np.uint8))
+    with pytest.raises(ValueError, match=r"flat\.tif' is constant"):
+        register_files(film_files / "day0.tif", film_files / "flat.tif", film_files / "out")
+    assert names(film_files / "out") == []
+
+
+def test_folder_that_cannot_be_written_is_told_first(film_files: Path) -> None:
+    with pytest.raises(NotADirectoryError, match=r"folder .*day0\.tif.x cannot be made because .*day0\.tif is not a"):
+        register_files("missing.tif", "missing.tif", film_files / "day0.tif" / "x")
+
+
+def test_picture_shows_overlap_only_where_labels_are_known(film: NucleusSequence) -> None:
+    fixed, moving = film.images[:, 0]
+    known = register(fixed, moving, fixed_label=film.labels[0, 0], moving_label=film.labels[1, 0])
+    shown = picture(known, "nucleus")
+    assert shown.name == "nucleus" and 0 <= shown.fixed.min() < shown.fixed.max() <= 1
+    assert shown.iou_before == pytest.approx(known.metrics["iou_before"], abs=1e-6)
+    assert shown.iou_after == pytest.approx(known.metrics["iou_after"], abs=1e-6)
+    expected = known.transform.displacement(known.pair.fixed_grid)[0].numpy()
+    np.testing.assert_allclose(shown.displacement_vox, expected, rtol=0, atol=1e-4)
+    assert np.isnan(picture(register(fixed, moving, fixed_label=film.labels[0, 0]), "no labels").iou_after)
+
+
+@pytest.mark.parametrize("dtype", [">u2", "bool", "float16"])
+def test_picture_of_any_number_type(dtype: str) -> None:
+    values = (np.add.outer(np.arange(20), np.arange(30)) % 7 > 3).astype(dtype)
+    shown = picture(register(values, values, method=SHIFT), "a")
+    np.testing.assert_allclose(shown.warped[:-3, 5:], values[3:, :-5].astype(float), atol=1e-2)
+
+
+def test_unlabelled_picture_says_nothing_of_overlap(
+    film: NucleusSequence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.axes import Axes
+
+    said: list[str] = []
+    original: Callable[..., object] = Axes.set_xlabel
+
+    def listen(self: Axes, text: str, **options: object) -> object:
+        said.append(text)
+        return original(self, text, **options)
+
+    monkeypatch.setattr(Axes, "set_xlabel", listen)
+    files_module.save_before_after(tmp_path / "a.png", [picture(register(*film.images[:, 0]), "day1")])
+    assert "day1" in said and not [text for text in said if "nan" in text or "IoU" in text]
+
+
+def test_labels_may_be_true_and_false(film: NucleusSequence) -> None:
+    masks = torch.from_numpy(film.labels[:, 0] > 0)
+    metrics = register(*film.images[:, 0], fixed_label=masks[0], moving_label=masks[1]).metrics
+    overlap = (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum()
+    assert metrics["iou_before"] == pytest.approx(float(overlap), abs=1e-6)
