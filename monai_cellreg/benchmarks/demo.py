@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", default="runs/demo", help="folder for weights and results (default: %(default)s)")
     parser.add_argument("--image_size", type=int, default=96, help="of the network, in pixels (default: %(default)s)")
     parser.add_argument("--simulated", type=int, default=1600, help="nuclei to train on (default: %(default)s)")
-    parser.add_argument("--max_epochs", type=int, default=6, help="times that each is seen (default: %(default)s)")
+    parser.add_argument("--max_epochs", type=int, default=5, help="times that each is seen (default: %(default)s)")
     parser.add_argument("--films", type=int, default=8, help="films to register (default: %(default)s)")
     options = parser.parse_args(arguments)
     out = Path(options.out)

@@ -75,6 +75,8 @@ def _one(task: tuple[str, int, argparse.Namespace]) -> list[dict[str, float]]:
         "image_size": options.image_size,
         "max_epochs": options.max_epochs,
         "crops::max_nuclei": options.max_nuclei,
+        "crops::min_area_px": 100,  # every nucleus, touching ones too: more pairs, more groups
+        "crops::gap_px": 0,
         "amp": options.amp,
     }
     if options.dataset_dir:

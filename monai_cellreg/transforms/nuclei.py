@@ -26,7 +26,7 @@ class CropSettings:
         fill: Diameter of the nucleus' bounding circle over the side of its frame, above 0, up to 1.
         others: "paint_out" replaces neighbouring nuclei by draws from the local background, "keep" shows them.
         min_area_px: Nuclei of fewer field pixels are left out.
-        gap_px: Nuclei nearer than this to another are left out; 0 takes touching ones too, whose outlines cut each other.
+        gap_px: Nuclei nearer than this to another are left out; 0 takes touching ones too, whose outlines are cut.
         max_nuclei: At most so many nuclei of a field, a seeded choice; None for all.
 
     Raises:

@@ -154,8 +154,9 @@ def test_same_call_twice_and_nothing_modified() -> None:
     assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
 
 
-def test_unit_of_the_intensities_does_not_matter() -> None:
-    network, given = real_network(), pair()
+@pytest.mark.parametrize("shape", [FIXED, NETWORK_SIZE])
+def test_unit_of_the_intensities_does_not_matter(shape: tuple[int, int]) -> None:
+    network, given = real_network(), pair(shape, shape)
     other = Pair.of(given.fixed * 3000 + 200, (given.moving * 50).double())
     expected = PairInferer()(given, network).points(POINTS)
     np.testing.assert_allclose(PairInferer()(other, network).points(POINTS), expected, rtol=0, atol=1e-2)

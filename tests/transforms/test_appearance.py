@@ -132,3 +132,10 @@ def test_normalise_scales_by_percentiles(size: tuple[int, ...], percentiles: tup
 
 def test_normalise_of_a_constant_image_is_finite() -> None:
     assert torch.equal(normalise(torch.full((2, 1, 5, 6), 3.0)), torch.zeros(2, 1, 5, 6))
+
+
+def test_normalise_takes_images_of_any_size() -> None:
+    """Beyond 2**24 values, where torch's quantiles end."""
+    image = torch.linspace(0, 1, 4097 * 4098).reshape(1, 1, 4097, 4098)
+    expected = ((image - 0.005) / 0.99).clamp(0, 1)
+    assert float((normalise(image) - expected).abs().max()) < 1e-4

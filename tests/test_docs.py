@@ -1,0 +1,127 @@
+"""What the READMEs show works: every Python block runs, every command is one that the programs take."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from monai_cellreg.apps import cli
+from monai_cellreg.engines import StrictConfigWorkflow
+from monai_cellreg.methods import bundle_dir, method_names
+from monai_cellreg.networks import JointSegmentationRegistration
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "bundles/joint/README.md")
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [block for name, block in FENCE.findall(text) if name == language]
+
+
+def commands(*programs: str) -> list[list[str]]:
+    """The words of every command line of a page, or of the help, that starts with one of the programs."""
+    lines = [line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()]
+    lines += [line.strip() for line in cli.EPILOG.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(programs)]
+
+
+def in_words(words: list[str]) -> str:
+    return " ".join(words)
+
+
+def overrides(words: list[str]) -> dict[str, Any]:
+    """``--KEY VALUE`` pairs."""
+    assert len(words) % 2 == 0 and all(key.startswith("--") for key in words[::2]), words
+    return {key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)}
+
+
+def test_there_is_something_to_check() -> None:
+    assert blocks("README.md", "python")
+    assert len(commands("monai-cellreg")) >= 7
+    assert len(commands("python -m monai.bundle", "torchrun")) >= 7
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_python_blocks_run_one_after_the_other(page: str, film_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(film_files)
+    weights = film_files / "runs" / "joint" / "model.pt"  # of a training at 320 pixels, as the page says
+    weights.parent.mkdir(parents=True)
+    torch.save(JointSegmentationRegistration((320, 320)).state_dict(), weights)
+    namespace: dict[str, Any] = {}
+    for number, block in enumerate(blocks(page, "python")):
+        exec(compile(block, f"{page}, Python block {number}", "exec"), namespace)
+
+
+@pytest.mark.parametrize("words", commands("monai-cellreg"), ids=in_words)
+def test_commands_of_ours_are_understood(words: list[str]) -> None:
+    if "--help" in words:
+        with pytest.raises(SystemExit, match="^0$"):
+            cli.main(words[1:])
+        return
+    options, rest = cli._parser().parse_known_args(words[1:])
+    if options.command in ("train", "evaluate"):
+        files = ["train.json"] if options.command == "train" else ["train.json", "evaluate.json"]
+        StrictConfigWorkflow([str(bundle_dir(options.bundle) / file) for file in files], overrides=cli._overrides(rest))
+    else:
+        assert rest == [] and options.method in method_names()
+
+
+@pytest.mark.parametrize("words", commands("python -m monai.bundle", "torchrun"), ids=in_words)
+def test_commands_of_monai_are_understood(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    words = words[words.index("monai.bundle") + 1 :]
+    assert words[0] == "run"
+    run_id = "run" if words[1].startswith("--") else words[1]
+    given = overrides(words[1 if run_id == "run" else 2 :])
+    config = given.pop("config_file")
+    files = ast.literal_eval(config) if config.startswith("[") else [config]
+    assert run_id in StrictConfigWorkflow(files, overrides=given).parser
+
+
+def test_targets_of_make_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    used = {words[1] for words in commands("make ")}
+    assert used == {"demo", "test"}
+    assert used <= targets
+
+
+def settings_of_the_table() -> Iterator[tuple[str, str]]:
+    """Every key in the first column of the bundle's table of settings, with its row."""
+    for line in (ROOT / "bundles/joint/README.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("| `"):
+            yield from ((key, line) for key in re.findall(r"`([^`]+)`", line.split("|")[1]))
+
+
+def test_settings_of_the_table_exist() -> None:
+    assert len(list(settings_of_the_table())) > 10
+    overlays = {"evaluation": "evaluate.json", "inference": "inference.json"}
+    for key, row in settings_of_the_table():
+        used_in = [[name] for word, name in overlays.items() if word in row.split("|")[1]]
+        for more in used_in or [[]]:
+            files = [str(bundle_dir("joint") / name) for name in ("train.json", *more)]
+            StrictConfigWorkflow(files, overrides={key: None})
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("image_size", "160"),
+        ("control_shape", "[5, 5]"),
+        ("patience", "1000"),
+        ("objective::terms::cycle::weight", "0.1"),
+        ("objective::terms::cycle::loss::alpha", "0.1"),
+    ],
+)
+def test_defaults_of_the_table_are_those_of_the_bundle(key: str, shown: str) -> None:
+    parser = StrictConfigWorkflow(str(bundle_dir("joint") / "train.json")).parser
+    (row,) = {row for name, row in settings_of_the_table() if name == key}
+    assert row.split("|")[2].strip() == shown == str(parser[key])
