@@ -39,7 +39,8 @@ def nuclei_items(
 
     Args:
         dataset_dir: Folder in one of the layouts that `monai_cellreg.data.datasets` describes.
-        section: "train", "validation" or "test": 70, 15 and 15 % of the images; "all": no split.
+        section: "train", "validation" or "test": 70, 15 and 15 % of the images; "all": no split. Two groups, as the
+            sequences 01 and 02 of the Cell Tracking Challenge, give one for training and one for both other sections.
         image_size: Side of the square pictures in pixels.
         crops: Choice and look of the single nuclei.
         whole_fields: Resizes labelled fields too, instead of cutting nuclei; the mask is then that of all nuclei.
@@ -56,7 +57,7 @@ def nuclei_items(
     check_choice("section", section, ("train", "validation", "test", "all"))
     found = list_items(dataset_dir)
     if section != "all":
-        found = split_by_group(found, seed=seed)[("train", "validation", "test").index(section)]
+        found = _section(found, section, seed)
     items = []
     for entry in found:
         image, label = load_item(entry)
@@ -77,6 +78,14 @@ def nuclei_items(
             f"its field, in {len(found)} images (section {section!r}); lower min_area_px, or use whole_fields=True"
         )
     return items
+
+
+def _section(found: list[dict[str, Any]], section: Section, seed: int) -> list[dict[str, Any]]:
+    """Gives the listed images of one part of a folder."""
+    if len({entry["group"] for entry in found}) == 2:
+        train, _, held_out = split_by_group(found, (0.7, 0.0, 0.3), seed=seed)
+        return train if section == "train" else held_out
+    return split_by_group(found, seed=seed)[("train", "validation", "test").index(section)]
 
 
 def _resized(image: MetaTensor, label: MetaTensor | None, size: int) -> dict[str, MetaTensor]:

@@ -101,6 +101,16 @@ def test_items_go_through_a_monai_loader(folder):
     assert batch["group"] == ["a"] * 4
 
 
+def test_of_two_groups_one_is_held_out_for_validation_and_test(tmp_path):
+    for name in ("a1", "b1"):
+        write_field(tmp_path, name)
+    train, validation, test = (
+        {item["group"] for item in nuclei_items(tmp_path, section=section, image_size=16)}
+        for section in ("train", "validation", "test")
+    )
+    assert validation == test and len(train) == len(test) == 1 and train != test
+
+
 def test_folders_that_do_not_serve(tmp_path):
     with pytest.raises(FileNotFoundError, match="not an existing folder"):
         nuclei_items(tmp_path / "none", section="all")
