@@ -59,6 +59,7 @@ def test_python_blocks_run_one_after_the_other(page: str, film_files: Path, monk
     namespace: dict[str, Any] = {}
     for number, block in enumerate(blocks(page, "python")):
         exec(compile(block, f"{page}, Python block {number}", "exec"), namespace)
+    assert tuple(namespace["result"].warped.shape[-2:]) == namespace["result"].pair.fixed_grid.shape
 
 
 @pytest.mark.parametrize("words", commands("monai-cellreg"), ids=in_words)
