@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from monai_cellreg.benchmarks.runs import run_bundle
 from monai_cellreg.data.synthetic_sequence import NucleusSequence, simulate_sequence
+from monai_cellreg.methods import run_bundle
 
 Settings = dict[str, Any]
 
@@ -24,6 +24,27 @@ def keep_logging() -> Iterator[None]:
     handlers, level = list(root.handlers), root.level
     yield
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture(params=[2, 3], ids=["2d", "3d"])
+def spatial_dims(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def turned() -> Callable[[int, float], np.ndarray]:
+    """Gives a function from dimension and angle in radians to a rotation matrix that mixes all axes."""
+
+    def made(dims: int, angle_rad: float) -> np.ndarray:
+        turn = np.eye(dims)
+        for first in range(dims - 1):
+            step = np.eye(dims)
+            cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+            step[first : first + 2, first : first + 2] = [[cos, -sin], [sin, cos]]
+            turn = turn @ step
+        return turn
+
+    return made
 
 
 @pytest.fixture(scope="session")

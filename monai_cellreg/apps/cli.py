@@ -100,15 +100,9 @@ def _register(options: argparse.Namespace, _: Sequence[str]) -> None:
 
 
 def _run_bundle(options: argparse.Namespace, rest: Sequence[str]) -> None:
-    from monai_cellreg.engines import StrictConfigWorkflow
-    from monai_cellreg.methods import bundle_dir
+    from monai_cellreg.methods import run_bundle
 
-    folder = bundle_dir(options.bundle)
-    files = ["train.json"] if options.command == "train" else ["train.json", "evaluate.json"]
-    workflow = StrictConfigWorkflow([str(folder / file) for file in files], overrides=_overrides(rest))
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    run_bundle(options.bundle, ["evaluate.json"] if options.command == "evaluate" else [], _overrides(rest))
 
 
 def _list_methods(_: argparse.Namespace, __: Sequence[str]) -> None:

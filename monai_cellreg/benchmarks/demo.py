@@ -11,10 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data.synthetic_sequence import simulate_sequence
-from ..methods import Method, Registration, bundle_method, picture, register
+from ..methods import Method, Registration, bundle_method, picture, register, run_bundle
 from ..report import iou_table, save_before_after
 from ..utils import atomic_path
-from .runs import run_bundle
 
 FRAMES = 6
 FIRST_SEED = 1000  # of the films; training seeds are small numbers

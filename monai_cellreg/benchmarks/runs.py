@@ -7,17 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..engines import StrictConfigWorkflow
-from ..methods import bundle_dir
-
-
-def run_bundle(name: str, overlays: list[str], overrides: Mapping[str, Any]) -> None:
-    """Runs a bundle's ``train.json`` with overlays and overrides."""
-    files = [str(bundle_dir(name) / file) for file in ("train.json", *overlays)]
-    workflow = StrictConfigWorkflow(files, overrides=dict(overrides))
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+from ..methods import run_bundle
 
 
 def train_and_evaluate(name: str, output_dir: Path, settings: Mapping[str, Any]) -> list[dict[str, float]]:

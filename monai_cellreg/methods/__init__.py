@@ -1,9 +1,10 @@
 """Method names and registration of two images."""
 
+from .bundles import bundle_dir, bundle_method, run_bundle
 from .files import picture, register_files
 from .method import LearnedMethod, Method
 from .register import Registration, register
-from .table import bundle_dir, bundle_method, load_method, method_names
+from .table import load_method, method_names
 
 __all__ = [
     "LearnedMethod",
@@ -16,4 +17,5 @@ __all__ = [
     "picture",
     "register",
     "register_files",
+    "run_bundle",
 ]

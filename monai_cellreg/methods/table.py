@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, partial
-from pathlib import Path
-from typing import Any
 
-from monai.bundle import ConfigParser
-
-from ..engines import override, root_cause
 from ..utils import check_choice
+from .bundles import bundle_method
 from .method import Method
-
-PACKAGE = Path(__file__).resolve().parent.parent
-
-
-def bundle_dir(name: str) -> Path:
-    """The folder of a bundle, in the checkout and in an installed package alike.
-
-    Raises:
-        ValueError: when there is no such bundle; the message lists those that exist.
-    """
-    root = PACKAGE / "bundles"
-    check_choice("bundle", name, sorted(p.parent.name for p in root.glob("*/train.json")))
-    return root / name
 
 
 def method_names() -> list[str]:
@@ -41,30 +24,6 @@ def load_method(name: str) -> Method:
     """
     check_choice("method", name, method_names())
     return _METHODS[name]()
-
-
-def bundle_method(name: str, overrides: Mapping[str, Any] | None = None) -> Method:
-    """The method that a bundle's ``inference.json`` describes, with its shipped weights unless overridden.
-
-    Args:
-        name: of the bundle.
-        overrides: key of the configuration to value, such as ``checkpoint`` and ``image_size`` of your own training.
-
-    Raises:
-        KeyError: for an override that names no key.
-        FileNotFoundError: when there are no weights.
-        ValueError: for an unknown bundle, or weights that do not fit.
-    """
-    folder = bundle_dir(name)
-    files = [str(folder / file) for file in ("train.json", "inference.json")]
-    parser = ConfigParser()
-    parser.read_config(files)
-    override(parser, overrides or {})
-    try:
-        return parser.get_parsed_content("method")
-    except RuntimeError as error:
-        cause = root_cause(error)
-        raise cause from cause.__cause__
 
 
 _METHODS: dict[str, Callable[[], Method]] = {"joint": partial(bundle_method, "joint")}

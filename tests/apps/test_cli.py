@@ -286,22 +286,12 @@ def test_overrides_come_in_pairs(typed: str, capsys: Capture) -> None:
     assert refusal(["train", "joint", *typed.split()], capsys) == expected
 
 
-def test_values_are_literals_or_text(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    got: dict[str, Any] = {}
-
-    class Workflow:
-        def __init__(self, files: list[str], *, overrides: dict[str, Any]) -> None:
-            got.update(overrides, files=[Path(file).name for file in files])
-
-        def initialize(self) -> None: ...
-
-        run = finalize = initialize
-
-    monkeypatch.setattr("monai_cellreg.engines.StrictConfigWorkflow", Workflow)
+def test_values_are_literals_or_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[Any] = []
+    monkeypatch.setattr("monai_cellreg.methods.run_bundle", lambda *call: got.extend(call))
     typed = ["--control_shape", "[3,4]", "--crops", "None", "--learning_rate", "-1e-3", "--dataset_dir", "my images"]
     assert main(["evaluate", "joint", *typed, "--objective::terms::cycle::weight", "0.5", "--amp", "True"]) == 0
-    assert got == {
-        "files": ["train.json", "evaluate.json"],
+    overrides = {
         "control_shape": [3, 4],
         "crops": None,
         "learning_rate": -0.001,
@@ -309,6 +299,7 @@ def test_values_are_literals_or_text(tiny: dict[str, Any], tmp_path: Path, monke
         "objective::terms::cycle::weight": 0.5,
         "amp": True,
     }
+    assert got == ["joint", ["evaluate.json"], overrides]
 
 
 def test_unknown_bundle_is_refused(capsys: Capture) -> None:

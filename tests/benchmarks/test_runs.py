@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from monai_cellreg.benchmarks import runs
-from monai_cellreg.benchmarks.runs import run_bundle, train_and_evaluate
+from monai_cellreg.benchmarks.runs import train_and_evaluate
 
 METRICS = {"registration_iou", "unregistered_iou", "segmentation_iou", "grid_error_px", "folding_fraction"}
 
@@ -56,10 +55,3 @@ def test_stopped_run_goes_on_and_the_best_weights_are_measured_in_one_pass(
         ("joint", [], {"seed": 3, "output_dir": run, "resume": stopped}),
         ("joint", ["evaluate.json"], measured),
     ]
-
-
-def test_overrides_reach_the_run_and_misspelt_ones_are_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
-    run_bundle("joint", [], {**tiny, "output_dir": str(tmp_path / "run"), "control_shape": [3, 3]})
-    assert torch.load(tmp_path / "run" / "model.pt")["regressor.out.weight"].shape[0] == 18
-    with pytest.raises(KeyError, match="override --epochs names no key"):
-        run_bundle("joint", [], {"epochs": 1})

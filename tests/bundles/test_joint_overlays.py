@@ -27,9 +27,9 @@ import torch
 from monai.bundle import ConfigWorkflow, run
 from monai.data import DistributedSampler
 
-from monai_cellreg.benchmarks.runs import run_bundle
 from monai_cellreg.data import list_items, split_by_group
 from monai_cellreg.engines import StrictConfigWorkflow
+from monai_cellreg.methods import run_bundle
 from monai_cellreg.networks import JointSegmentationRegistration
 
 ROOT = Path(__file__).resolve().parents[2]
