@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import tifffile
+import torch
 
 from monai_cellreg.data.synthetic_sequence import NucleusSequence, simulate_sequence
+from monai_cellreg.geometry import SamplingGrid
 from monai_cellreg.methods import run_bundle
 
 Settings = dict[str, Any]
@@ -31,6 +34,14 @@ def spatial_dims(request: pytest.FixtureRequest) -> int:
     return request.param
 
 
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Every kind of device that is there."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def turned() -> Callable[[int, float], np.ndarray]:
     """Gives a function from dimension and angle in radians to a rotation matrix that mixes all axes."""
@@ -45,6 +56,42 @@ def turned() -> Callable[[int, float], np.ndarray]:
         return turn
 
     return made
+
+
+class Physical:
+    """World points and tensor axes of a frame, seen from ITK: an oracle that knows nothing of how we do it."""
+
+    def __init__(self, frame: str) -> None:
+        self.frame = frame
+
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """World points as ITK's physical points, and back."""
+        return points[..., ::-1] if self.frame == "index" else points * [-1, -1, 1][: points.shape[-1]]
+
+    def array(self, array: np.ndarray) -> np.ndarray:
+        """A SimpleITK array (z, y, x) in the order of the tensor axes."""
+        return array if self.frame == "index" else array.T
+
+    def moved(self, transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
+        """World points moved by an ITK transform."""
+        return self.points(np.array([transform.TransformPoint(p.tolist()) for p in self.points(points)]))
+
+    def grid(self, image: sitk.Image) -> SamplingGrid:
+        """Where ITK says that the voxels of an image are, asked voxel by voxel."""
+        dims = image.GetDimension()
+        corners = np.vstack([np.zeros(dims), np.eye(dims)]).astype(int)
+        world = self.points(np.array([image.TransformIndexToPhysicalPoint(corner.tolist()) for corner in corners]))
+        steps = (world[1:] - world[0]).T
+        affine = np.eye(dims + 1)
+        affine[:-1, :-1] = steps[:, ::-1] if self.frame == "index" else steps
+        affine[:-1, -1] = world[0]
+        size = image.GetSize()
+        return SamplingGrid(size[::-1] if self.frame == "index" else size, affine, self.frame)
+
+
+@pytest.fixture(params=["index", "RAS"])
+def physical(request: pytest.FixtureRequest) -> Physical:
+    return Physical(request.param)
 
 
 @pytest.fixture(scope="session")

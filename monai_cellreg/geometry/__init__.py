@@ -1,32 +1,64 @@
 """Grids, maps of world points and their exchange with other libraries."""
 
 from .affine import AffineField, AffineTransform
+from .bspline import BSplineField, BSplineTransform, fit_bspline
+from .bspline_lattice import control_lattice
 from .dense import DenseTransform
 from .derivatives import voxel_jacobian, voxel_jacobian_determinant
+from .elastix import from_elastix
+from .fitting import corresponding_points, fit_affine
+from .fitting_robust import RobustFit, fit_robust
+from .fitting_splines import fit_radial_basis, fit_thin_plate_spline
 from .grid import SamplingGrid
 from .interop import to_voxel_ddf, voxel_ddf_to_world, voxel_to_cube_ddf
-from .itk import read_transform, write_transform
+from .inversion import InversionReport
+from .itk import from_itk, to_itk
 from .pair import Pair
-from .resampling import resample
+from .rbf import RadialBasisField, RadialBasisTransform
+from .resampling import resample, resample_image
 from .sampling import sample, warp
+from .shapes import map_polygon
 from .tps import ThinPlateSplineField, ThinPlateSplineTransform
 from .transform import CompositeTransform, InverseTransform, SpatialTransform, compose
+from .transform_files import read_transform, write_transform
+from .velocity import VelocityField, VelocityTransform, exponentiate
 
 __all__ = [
     "AffineField",
     "AffineTransform",
+    "BSplineField",
+    "BSplineTransform",
     "CompositeTransform",
     "DenseTransform",
     "InverseTransform",
+    "InversionReport",
     "Pair",
+    "RadialBasisField",
+    "RadialBasisTransform",
+    "RobustFit",
     "SamplingGrid",
     "SpatialTransform",
     "ThinPlateSplineField",
     "ThinPlateSplineTransform",
+    "VelocityField",
+    "VelocityTransform",
     "compose",
+    "control_lattice",
+    "corresponding_points",
+    "exponentiate",
+    "fit_affine",
+    "fit_bspline",
+    "fit_radial_basis",
+    "fit_robust",
+    "fit_thin_plate_spline",
+    "from_elastix",
+    "from_itk",
+    "map_polygon",
     "read_transform",
     "resample",
+    "resample_image",
     "sample",
+    "to_itk",
     "to_voxel_ddf",
     "voxel_ddf_to_world",
     "voxel_jacobian",

@@ -1,9 +1,31 @@
-"""Derivatives of voxel displacement fields."""
+"""Derivatives of maps of points and of voxel displacement fields."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+PointMap = Callable[[Tensor], Tensor]
+"""A map of points (B, N, D) in which no point's value depends on another point."""
+
+BLOCK = 1 << 16  # points that are worked on at once: bounds the memory of a map, and stays in the cache
+
+
+def map_jacobian(mapping: PointMap, points: Tensor) -> Tensor:
+    """Jacobian of a map at points (B, N, D): (B, N, D, D), detached, ``J[..., i, j] = d mapping_i / d x_j``."""
+    return torch.cat([_block_jacobian(mapping, block) for block in points.detach().split(BLOCK, dim=1)], dim=1)
+
+
+def _block_jacobian(mapping: PointMap, points: Tensor) -> Tensor:
+    with torch.enable_grad():
+        x = points.clone().requires_grad_()
+        y = mapping(x)
+        rows = [
+            torch.autograd.grad(y[..., i].sum(), x, retain_graph=i + 1 < y.shape[-1])[0] for i in range(y.shape[-1])
+        ]
+    return torch.stack(rows, dim=-2)
 
 
 def voxel_jacobian(displacement_vox: Tensor) -> Tensor:

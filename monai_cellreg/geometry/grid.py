@@ -13,6 +13,8 @@ from torch import Tensor
 from ..utils import check_choice, check_spatial, format_shape
 
 FRAMES = {"index": "px", "RAS": "mm"}  # frame of the world axes -> its usual unit
+AXIS_LETTERS = ("RL", "AP", "SI")  # anatomical directions: that of RAS, and its opposite
+DECIMALS = {"nm": -9, "µm": -6, "um": -6, "mm": -3, "cm": -2, "m": 0}  # unit of length -> power of ten, in metres
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +67,20 @@ class SamplingGrid:
 
     @classmethod
     def from_image(cls, image: Tensor) -> SamplingGrid:
-        """The grid of an image (C, *spatial): of a ``MetaTensor`` by its affine and space, else world == index."""
+        """The grid of an image (C, *spatial): of a ``MetaTensor`` by its affine and space, else world == index.
+
+        An image in another anatomical space (any of R or L, A or P, S or I, as MONAI's readers give on request) gets
+        the grid of the same voxels in RAS. An image without a space is in frame ``"index"``, whatever order of axes its
+        reader gave it: MONAI's ``PILReader`` turns them to x, y unless ``reverse_indexing=False``.
+        """
         shape = tuple(image.shape[1:])
         if not isinstance(image, MetaTensor):
             return cls(shape)
-        frame = str(image.meta.get("space") or "index")
-        affine = np.asarray(image.affine, dtype=np.float64)
-        return cls(shape, _crop_affine(affine, len(shape)), frame, str(image.meta.get("unit", "")))
+        space = str(image.meta.get("space") or "index")
+        affine = _crop_affine(np.asarray(image.affine, dtype=np.float64), len(shape))
+        if space not in FRAMES:
+            space, affine = "RAS", _ras_signs(space, len(shape)) @ affine
+        return cls(shape, affine, space, str(image.meta.get("unit", "")))
 
     def to_image(self, data: Tensor) -> MetaTensor:
         """``data`` (C, *shape) as a ``MetaTensor`` that lies on this grid; other metadata it has is kept."""
@@ -117,6 +126,23 @@ class SamplingGrid:
                 f"({', '.join(map(str, expected))}). Add missing axes, or give the grid that {name} lies on"
             )
 
+    def check_same_world(self, name: str, other: SamplingGrid, other_name: str) -> None:
+        """Check that another grid's world coordinates mean the same as this one's.
+
+        Raises:
+            ValueError: for another dimension, frame or unit.
+        """
+        if (self.spatial_dims, self.frame) != (other.spatial_dims, other.frame):
+            raise ValueError(
+                f"{name} is {self.spatial_dims}D in frame {self.frame!r} but {other_name} is {other.spatial_dims}D in "
+                f"frame {other.frame!r}; expected both of the same dimension and frame. Convert one of them first"
+            )
+        if DECIMALS.get(self.unit, self.unit) != DECIMALS.get(other.unit, other.unit):
+            raise ValueError(
+                f"{name} is measured in {self.unit} but {other_name} in {other.unit}; expected the same unit. Convert "
+                "one of them first, with SamplingGrid.in_unit"
+            )
+
     def index(self, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
         """Index coordinates of every voxel, (*shape, D)."""
         axes = [torch.arange(s, dtype=dtype, device=device) for s in self.shape]
@@ -142,6 +168,26 @@ class SamplingGrid:
         cube[:-1, -1] = half
         return self.affine @ cube
 
+    def in_unit(self, unit: str) -> SamplingGrid:
+        """This grid measured in another unit of length.
+
+        Args:
+            unit: ``"nm"``, ``"µm"`` (or ``"um"``), ``"mm"``, ``"cm"`` or ``"m"``.
+
+        Raises:
+            ValueError: for another unit, or a grid whose own is another one, such as pixels.
+
+        Example:
+            >>> SamplingGrid((4, 6), np.diag([650.0, 650.0, 1.0]), unit="nm").in_unit("µm").spacing
+            (0.65, 0.65)
+        """
+        check_choice("unit", unit, DECIMALS)
+        check_choice("unit of the grid", self.unit, DECIMALS)
+        power = DECIMALS[self.unit] - DECIMALS[unit]
+        affine = self.affine.copy()
+        affine[:-1] *= 10.0**power
+        return SamplingGrid(self.shape, affine, self.frame, unit)
+
     def resized(self, shape: Sequence[int]) -> SamplingGrid:
         """A grid of another shape over the same extent (outer voxel borders kept)."""
         check_spatial(shape, self.spatial_dims, "shape")
@@ -156,6 +202,17 @@ def apply_affine(affine: np.ndarray, points: Tensor) -> Tensor:
     matrix = torch.as_tensor(np.array(affine), dtype=torch.float64, device=points.device)
     moved = points.double() @ matrix[:-1, :-1].T + matrix[:-1, -1]  # float64 products are safe from autocast
     return moved.to(torch.promote_types(points.dtype, torch.float32))
+
+
+def _ras_signs(space: str, dims: int) -> np.ndarray:
+    """(dims+1, dims+1) matrix from an anatomical space, named by three letters, to RAS."""
+    if len(space) != len(AXIS_LETTERS) or any(a not in b for a, b in zip(space, AXIS_LETTERS, strict=True)):
+        raise ValueError(
+            f"image has the space {space!r}; expected 'index', or an anatomical one such as 'RAS' (R or L, A or P, "
+            "S or I, in this order). Give its affine in RAS and set image.meta['space'] to 'RAS'"
+        )
+    signs = [1.0 if letter == letters[0] else -1.0 for letter, letters in zip(space, AXIS_LETTERS, strict=True)]
+    return np.diag([*signs[:dims], 1.0])
 
 
 def _crop_affine(affine: np.ndarray, dims: int) -> np.ndarray:

@@ -25,16 +25,18 @@ def voxel_to_cube_ddf(displacement_vox: Tensor) -> Tensor:
 
 
 def to_voxel_ddf(transform: SpatialTransform, fixed_grid: SamplingGrid, moving_grid: SamplingGrid) -> Tensor:
-    """The MONAI voxel DDF (B, D, *fixed_grid.shape), float32: moving index = fixed index + ddf."""
+    """The MONAI voxel DDF (B, D, *fixed_grid.shape), float32, on the map's device: moving index = fixed index + ddf."""
     check_spatial(fixed_grid.shape, transform.spatial_dims, "fixed_grid")
-    world = fixed_grid.world().reshape(1, -1, fixed_grid.spatial_dims)
+    start = fixed_grid.index(device=transform.device)
+    world = fixed_grid.index_to_world(start).reshape(1, -1, fixed_grid.spatial_dims)
     index = moving_grid.world_to_index(transform._map(world))
     index = index.transpose(1, 2).reshape(index.shape[0], fixed_grid.spatial_dims, *fixed_grid.shape)
-    return (index - fixed_grid.index().movedim(-1, 0)).float()
+    return (index - start.movedim(-1, 0)).float()
 
 
 def voxel_ddf_to_world(displacement_vox: Tensor, fixed_grid: SamplingGrid, moving_grid: SamplingGrid) -> Tensor:
-    """World displacement (B, D, *fixed_grid.shape), float64, of a MONAI voxel DDF of that shape."""
+    """World displacement (B, D, *fixed_grid.shape), float64, of a MONAI voxel DDF of that shape, on its device."""
     fixed_grid.check_fits("displacement_vox", displacement_vox, "B", fixed_grid.spatial_dims)
-    index = fixed_grid.index() + displacement_vox.double().cpu().movedim(1, -1)
-    return (moving_grid.index_to_world(index) - fixed_grid.world()).movedim(-1, 1)
+    start = fixed_grid.index(device=displacement_vox.device)
+    index = start + displacement_vox.double().movedim(1, -1)
+    return (moving_grid.index_to_world(index) - fixed_grid.index_to_world(start)).movedim(-1, 1)

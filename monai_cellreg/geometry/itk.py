@@ -1,4 +1,4 @@
-"""Exchange with ITK, in memory and as files: the only place that knows LPS and the order x, y(, z).
+"""Exchange of maps with ITK in memory: the only place that knows LPS and the order x, y(, z).
 
 Convention: ITK's transforms map fixed to moving points as ours do; only the axes differ. For frame ``"index"``, ITK's x
 is the last tensor axis (as ITK reads PNG and TIFF), so components are reversed. For frame ``"RAS"``, tensor axes are
@@ -7,46 +7,46 @@ x, y(, z) as in NIfTI, and ITK's LPS negates the first two components.
 
 from __future__ import annotations
 
-import gzip
-import os
-import re
-import shutil
-import tempfile
-import zlib
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..utils import atomic_path, check_choice, check_finite, check_spatial, format_shape
+from ..utils import check_choice, check_finite, check_spatial, format_shape
 from .affine import AffineTransform
+from .bspline import BSplineTransform
 from .dense import DenseTransform
 from .grid import FRAMES, SamplingGrid
-from .transform import SpatialTransform, compose
+from .transform import CompositeTransform, SpatialTransform, compose
+from .velocity import VelocityTransform
 
 if TYPE_CHECKING:
     import SimpleITK
 
-TRANSFORM_SUFFIXES = (".h5", ".tfm", ".txt")
-FIELD_SUFFIXES = (".nii.gz", ".mha")
+Exact = AffineTransform | BSplineTransform | DenseTransform  # what ITK holds as it is
 
 
+@torch.no_grad()
 def to_itk(transform: SpatialTransform, grid: SamplingGrid, *, index: int = 0) -> SimpleITK.Transform:
-    """A map as an ITK transform: an affine map exactly, any other as displacements at the voxels of a grid.
+    """A map as an ITK transform: exactly where ITK has its family, otherwise as displacements at the voxels of a grid.
+
+    Exact are affine maps, B-splines, dense displacements and the flows of velocities on their own grids, and chains of
+    these. In other chains, all maps up to the last one of another family become one field at the voxels of ``grid``;
+    those after it stay exact.
+
+    ITK displaces nothing outside a field or the valid region of a B-spline, where ours continue from the border. A
+    B-spline gets one more control point at each end, so that no voxel on its border falls outside by rounding.
 
     Args:
         transform: fixed world points to moving world points.
-        grid: the fixed grid; its frame says what the world axes mean. Outside it, ITK takes displacements as zero.
+        grid: the fixed grid; its frame says what the world axes mean.
         index: which of the transform's B maps.
 
     Raises:
         ValueError: when map and grid differ in dimension, there is no such map, values are not finite, or displacements
-            would lie on a sheared grid.
+            would have to lie on a sheared grid.
 
     Example:
         >>> shift = AffineTransform(np.array([[1, 0, 5], [0, 1, -2]]))  # five rows down, two columns to the left
@@ -56,165 +56,186 @@ def to_itk(transform: SpatialTransform, grid: SamplingGrid, *, index: int = 0) -
     import SimpleITK as sitk
 
     check_spatial(grid.shape, transform.spatial_dims, "grid")
-    if not isinstance(transform, AffineTransform):
-        return sitk.DisplacementFieldTransform(_field_image(transform, grid, index=index))
-    matrix = _chosen(transform.matrix, index)
-    flip = _flip(grid.frame, grid.spatial_dims)
-    affine = sitk.AffineTransform(grid.spatial_dims)
-    affine.SetMatrix((flip @ matrix[:, :-1] @ flip).ravel().tolist())
-    affine.SetTranslation((flip @ matrix[:, -1]).tolist())
-    return affine
+    parts = _exact_parts(transform, grid)
+    _check_index(index, parts)
+    converted = [_part_to_itk(part, grid.frame, index) for part in parts]
+    return converted[0] if len(parts) == 1 else sitk.CompositeTransform(converted[::-1])  # the last is applied first
 
 
 def from_itk(transform: SimpleITK.Transform, frame: str) -> SpatialTransform:
-    """The map of an ITK transform: of any affine kind, a displacement field, or a composite of these.
+    """The map of an ITK transform: of any affine kind, a B-spline, a displacement field, or a composite of these.
 
-    Outside the grid of a displacement field our map continues from the border, where ITK's is the identity.
+    Outside a displacement field, or the valid region of a B-spline, our map continues from the border, where ITK's is
+    the identity.
 
     Args:
         transform: in ITK's physical space.
         frame: ``"index"`` or ``"RAS"``: the world that the map is to act on.
 
     Raises:
-        ValueError: for another kind of transform, or an unknown frame.
+        ValueError: for a B-spline of order 0, a field without voxels, a composite of 2D and 3D transforms, or an
+            unknown frame.
     """
     import SimpleITK as sitk
 
-    check_choice("frame", frame, FRAMES)
     dims, kind = transform.GetDimension(), transform.Downcast()
+    if isinstance(kind, sitk.CompositeTransform):
+        parts = [kind.GetNthTransform(n) for n in reversed(range(kind.GetNumberOfTransforms()))]  # last added first
+        if not transform.IsLinear() or any(part.GetDimension() != dims for part in parts):
+            return compose([from_itk(part, frame) for part in parts])
     if transform.IsLinear():
-        origin, flip = (0.0,) * dims, _flip(frame, dims)
+        origin, axes = (0.0,) * dims, physical_axes(frame, dims)
         columns = [transform.TransformVector(axis, origin) for axis in np.eye(dims).tolist()]
         linear, shift = np.transpose(columns), np.array(transform.TransformPoint(origin))
-        return AffineTransform(np.column_stack([flip @ linear @ flip, flip @ shift]))
-    if isinstance(kind, sitk.CompositeTransform):  # ITK applies the last added first
-        return compose(
-            [from_itk(kind.GetNthTransform(n), frame) for n in reversed(range(kind.GetNumberOfTransforms()))]
-        )
-    if isinstance(kind, sitk.DisplacementFieldTransform):
-        return _dense(kind.GetDisplacementField(), frame)
-    raise ValueError(
-        f"transform is an ITK {transform.GetName()}; expected an affine kind, a displacement field or a composite of "
-        "these. Sample it first, with SimpleITK.TransformToDisplacementField"
-    )
+        return AffineTransform(np.column_stack([axes @ linear @ axes, axes @ shift]))
+    if isinstance(kind, sitk.BSplineTransform):
+        coefficients, lattice = _vectors(sitk.Compose(kind.GetCoefficientImages()), frame)
+        return BSplineTransform(coefficients, lattice, order=kind.GetOrder())
+    field = sitk.DisplacementFieldTransform(transform)  # keeps the memory of its image, which is only lent
+    return field_from_itk(field.GetDisplacementField(), frame)
 
 
-def write_transform(
-    path: str | os.PathLike[str], transform: SpatialTransform, grid: SamplingGrid, *, index: int = 0
-) -> None:
-    """Writes a map to a file that ITK, SimpleITK, ANTs and 3D Slicer open, completely or not at all.
+@torch.no_grad()
+def field_to_itk(transform: SpatialTransform, grid: SamplingGrid, *, index: int = 0) -> SimpleITK.Image:
+    """Displacements at the voxels of a grid as an image of float64 vectors; see :func:`to_itk` for the arguments."""
+    check_spatial(grid.shape, transform.spatial_dims, "grid")
+    sampled = _sampled(transform, grid)
+    _check_index(index, [sampled])
+    return _vector_image(_values(sampled, index), grid, grid.frame)
 
-    Args:
-        path: ``.h5``, ``.tfm`` or ``.txt`` for a transform (see :func:`to_itk`); ``.nii.gz`` or ``.mha`` for an image
-            of displacement vectors at the voxels of ``grid``.
-        transform: fixed world points to moving world points.
-        grid: the fixed grid.
-        index: which of the transform's B maps.
+
+def field_from_itk(image: SimpleITK.Image, frame: str) -> DenseTransform:
+    """The map of an image of displacement vectors.
 
     Raises:
-        ValueError: for another suffix, a map that :func:`to_itk` refuses, or a grid that the format cannot hold.
-        OSError: when the file cannot be written.
+        ValueError: when the image has no voxels, or not as many components as axes.
     """
-    import SimpleITK as sitk
-
-    suffix = _suffix(path)
-    write: Callable[[str], None]
-    if suffix in TRANSFORM_SUFFIXES:
-        write = partial(sitk.WriteTransform, to_itk(transform, grid, index=index))
-    else:
-        image = _field_image(transform, grid, index=index)
-        if suffix == ".nii.gz" and image.GetSize()[-1] == 1:
-            raise ValueError(
-                f"transform file {path} cannot hold a grid of shape {format_shape(grid.shape)}, since NIfTI drops a "
-                "last axis of 1; expected two or more voxels along it. Use .mha"
-            )
-        write = partial(sitk.WriteImage, image)
-    with atomic_path(path) as temporary:
-        write(str(temporary))
-
-
-def read_transform(path: str | os.PathLike[str], frame: str) -> SpatialTransform:
-    """The map of a file that :func:`write_transform`, ITK or ANTs has written.
-
-    Args:
-        path: a transform (``.h5``, ``.tfm``, ``.txt``) or an image of displacement vectors (``.nii.gz``, ``.mha``).
-        frame: ``"index"`` or ``"RAS"``: that of the images which the map belongs to; the file does not say it.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: for a damaged or foreign file, another suffix, an unknown frame, or what :func:`from_itk` refuses.
-    """
-    check_choice("frame", frame, FRAMES)
-    suffix = _suffix(path)
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"transform file {path} does not exist; expected a file that write_transform has made")
-    try:
-        if suffix in FIELD_SUFFIXES:
-            return _dense(_read_image(Path(path)), frame)
-        return from_itk(_read_itk(Path(path)), frame)
-    except (RuntimeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        kind = "an image of vectors" if suffix in FIELD_SUFFIXES else "an ITK transform (not elastix parameters)"
-        raise ValueError(
-            f"transform file {path} is damaged or foreign; expected {kind}. Write it again, or copy it anew"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"transform file {path} cannot be used: {error}") from error
-
-
-def _flip(frame: str, dims: int) -> np.ndarray:
-    """Matrix (D, D) between world components and ITK's physical x, y(, z); its own inverse."""
-    return np.eye(dims)[::-1] if frame == "index" else np.diag([-1.0, -1.0, 1.0][:dims])
-
-
-def _chosen(maps: Tensor, index: int) -> np.ndarray:
-    """Parameters or displacements of one of B maps, as an array."""
-    if not 0 <= index < maps.shape[0]:
-        raise ValueError(f"index is {index} but the transform holds {maps.shape[0]} maps, counted from 0; choose one")
-    values = maps[index].detach().cpu().numpy()
-    check_finite("transform", values)
-    return values
-
-
-def _field_image(transform: SpatialTransform, grid: SamplingGrid, *, index: int) -> SimpleITK.Image:
-    """Displacements at the voxels of a grid as an image of float64 vectors."""
-    import SimpleITK as sitk
-
-    dims, flip = grid.spatial_dims, _flip(grid.frame, grid.spatial_dims)
-    linear = flip @ _reordered_columns(grid.affine[:-1, :-1], grid.frame)
-    direction = linear / np.linalg.norm(linear, axis=0)
-    if not np.allclose(direction.T @ direction, np.eye(dims), atol=1e-4):
-        raise ValueError(
-            f"grid is sheared (affine {grid.affine.tolist()}); expected axes at right angles, as ITK's displacement "
-            "fields need them. Give a grid without shear over the same region"
-        )
-    with torch.no_grad():
-        field = transform.displacement(grid)
-    vectors = np.moveaxis(_chosen(field, index), 0, -1) @ flip  # (*shape, D)
-    image = sitk.GetImageFromArray(_reordered_voxels(vectors, grid.frame), isVector=True)
-    image.SetOrigin((flip @ grid.affine[:-1, -1]).tolist())
-    image.SetSpacing(np.linalg.norm(linear, axis=0).tolist())
-    image.SetDirection(direction.ravel().tolist())
-    return image
-
-
-def _dense(image: SimpleITK.Image, frame: str) -> DenseTransform:
-    """The map of an image of displacement vectors."""
-    import SimpleITK as sitk
-
     dims, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     if components != dims or dims not in (2, 3) or 0 in image.GetSize():
         raise ValueError(
             f"image has size {format_shape(image.GetSize())} with {components} values a voxel; expected displacement "
             "vectors, two values in 2D and three in 3D. Choose the file of the field, or copy it anew"
         )
-    flip = _flip(frame, dims)
+    return DenseTransform(*_vectors(image, frame))
+
+
+def physical_axes(frame: str, dims: int) -> np.ndarray:
+    """Matrix (D, D) between world components and ITK's physical x, y(, z); its own inverse."""
+    check_choice("frame", frame, FRAMES)
+    return np.eye(dims)[::-1] if frame == "index" else np.diag([-1.0, -1.0, 1.0][:dims])
+
+
+def _exact_parts(transform: SpatialTransform, grid: SamplingGrid) -> list[Exact]:
+    """A chain as maps that ITK has: up to the last one that it has not, one field at the voxels of the grid.
+
+    That one alone could not be sampled: the points that reach it need not lie on the grid.
+    """
+    parts = transform.transforms if isinstance(transform, CompositeTransform) else (transform,)
+    kept: list[Exact] = []
+    for count in range(len(parts), 0, -1):
+        part = parts[count - 1]
+        if isinstance(part, VelocityTransform):
+            part = DenseTransform(part.flow(), part.grid)  # its flow is linear between the voxels
+        if not _is_exact(part):
+            return [_sampled(compose(parts[:count]), grid), *kept]
+        kept.insert(0, part)
+    return kept
+
+
+def _is_exact(part: SpatialTransform) -> TypeGuard[Exact]:
+    if isinstance(part, BSplineTransform | DenseTransform):
+        return _has_right_angles(part.lattice if isinstance(part, BSplineTransform) else part.grid)
+    return isinstance(part, AffineTransform)
+
+
+def _has_right_angles(grid: SamplingGrid) -> bool:
+    direction = grid.affine[:-1, :-1] / np.array(grid.spacing)
+    return np.allclose(direction.T @ direction, np.eye(grid.spatial_dims), atol=1e-4)
+
+
+def _sampled(transform: SpatialTransform, grid: SamplingGrid) -> DenseTransform:
+    """A map by its displacements at the voxels of a grid."""
+    if not _has_right_angles(grid):
+        raise ValueError(
+            f"grid is sheared (affine {grid.affine.tolist()}); expected axes at right angles, as ITK's displacement "
+            "fields need them. Give a grid without shear over the same region"
+        )
+    return DenseTransform(transform.displacement(grid), grid)
+
+
+def _parameters(part: Exact) -> Tensor:
+    """The tensor of a part, of which the first axis counts its maps."""
+    if isinstance(part, AffineTransform):
+        return part.matrix
+    return part.coefficients if isinstance(part, BSplineTransform) else part.field
+
+
+def _check_index(index: int, parts: list[Exact]) -> None:
+    batch = max(_parameters(part).shape[0] for part in parts)
+    if not 0 <= index < batch:
+        raise ValueError(f"index is {index} but the transform holds {batch} maps, counted from 0; choose one")
+
+
+def _values(part: Exact, index: int) -> np.ndarray:
+    """The parameters of one of the maps of a part; a single map serves every index."""
+    maps = _parameters(part)
+    values = maps[min(index, maps.shape[0] - 1)].detach().cpu().double().numpy()
+    check_finite("transform", values)
+    return values
+
+
+def _part_to_itk(part: Exact, frame: str, index: int) -> SimpleITK.Transform:
+    import SimpleITK as sitk
+
+    values = _values(part, index)
+    if isinstance(part, AffineTransform):
+        axes = physical_axes(frame, part.spatial_dims)
+        affine = sitk.AffineTransform(part.spatial_dims)
+        affine.SetMatrix((axes @ values[:, :-1] @ axes).ravel().tolist())
+        affine.SetTranslation((axes @ values[:, -1]).tolist())
+        return affine
+    if isinstance(part, DenseTransform):
+        return sitk.DisplacementFieldTransform(_vector_image(values, part.grid, frame))
+    widened = np.pad(values, [(0, 0)] + [(1, 1)] * part.spatial_dims, mode="edge")
+    image = _vector_image(widened, _widened(part.lattice), frame)
+    components = [sitk.VectorIndexSelectionCast(image, k) for k in range(part.spatial_dims)]
+    return sitk.BSplineTransform(components, part.order)
+
+
+def _widened(lattice: SamplingGrid) -> SamplingGrid:
+    """A lattice with one more point at each end of every axis."""
+    step = np.eye(lattice.spatial_dims + 1)
+    step[:-1, -1] = -1
+    return SamplingGrid(tuple(n + 2 for n in lattice.shape), lattice.affine @ step, lattice.frame, lattice.unit)
+
+
+def _vector_image(values: np.ndarray, grid: SamplingGrid, frame: str) -> SimpleITK.Image:
+    """Vectors (D, *grid.shape) in world units as an image that lies on the grid."""
+    import SimpleITK as sitk
+
+    axes = physical_axes(frame, grid.spatial_dims)
+    linear = axes @ _reordered_columns(grid.affine[:-1, :-1], frame)
+    spacing = np.linalg.norm(linear, axis=0)
+    vectors = np.moveaxis(values, 0, -1) @ axes  # (*shape, D)
+    image = sitk.GetImageFromArray(_reordered_voxels(vectors, frame), isVector=True)
+    image.SetOrigin((axes @ grid.affine[:-1, -1]).tolist())
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((linear / spacing).ravel().tolist())
+    return image
+
+
+def _vectors(image: SimpleITK.Image, frame: str) -> tuple[Tensor, SamplingGrid]:
+    """Vectors (1, D, *shape) in world units, float64, of an image, and the grid that they lie on."""
+    import SimpleITK as sitk
+
+    dims = image.GetDimension()
+    axes = physical_axes(frame, dims)
     linear = np.reshape(image.GetDirection(), (dims, dims)) * image.GetSpacing()
     affine = np.eye(dims + 1)
-    affine[:-1, :-1] = flip @ _reordered_columns(linear, frame)
-    affine[:-1, -1] = flip @ image.GetOrigin()
-    vectors = _reordered_voxels(sitk.GetArrayFromImage(image).astype(np.float64), frame) @ flip
-    grid = SamplingGrid(vectors.shape[:-1], affine, frame)
-    return DenseTransform(torch.from_numpy(np.moveaxis(vectors, -1, 0)[None]), grid)
+    affine[:-1, :-1] = axes @ _reordered_columns(linear, frame)
+    affine[:-1, -1] = axes @ image.GetOrigin()
+    vectors = _reordered_voxels(sitk.GetArrayFromImage(image).astype(np.float64), frame) @ axes
+    return torch.from_numpy(np.moveaxis(vectors, -1, 0)[None]), SamplingGrid(vectors.shape[:-1], affine, frame)
 
 
 def _reordered_columns(linear: np.ndarray, frame: str) -> np.ndarray:
@@ -227,35 +248,3 @@ def _reordered_voxels(vectors: np.ndarray, frame: str) -> np.ndarray:
     if frame == "index":
         return vectors
     return rearrange(vectors, "x y c -> y x c" if vectors.ndim == 3 else "x y z c -> z y x c")
-
-
-def _read_itk(path: Path) -> SimpleITK.Transform:
-    """A transform file; ITK silently reads a cut text as another map, so its last line must be whole."""
-    import SimpleITK as sitk
-
-    if path.suffix != ".h5" and not re.search(rb"^FixedParameters:.*\n\s*\Z", path.read_bytes()[-4096:], re.MULTILINE):
-        raise EOFError("the last line is not a whole line of FixedParameters")
-    return sitk.ReadTransform(str(path))
-
-
-def _read_image(path: Path) -> SimpleITK.Image:
-    """An image file; ``.gz`` is unpacked for ITK, which silently reads a cut one, or a ``.nii`` that lies beside it."""
-    import SimpleITK as sitk
-
-    if path.suffix != ".gz":
-        return sitk.ReadImage(str(path))
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "field.nii"
-        with gzip.open(path) as packed, plain.open("wb") as unpacked:
-            shutil.copyfileobj(packed, unpacked)
-        return sitk.ReadImage(str(plain))
-
-
-def _suffix(path: str | os.PathLike[str]) -> str:
-    for suffix in (*TRANSFORM_SUFFIXES, *FIELD_SUFFIXES):
-        if Path(path).name.endswith(suffix):
-            return suffix
-    raise ValueError(
-        f"transform file {path} has an unknown suffix; expected {', '.join(TRANSFORM_SUFFIXES)} for a transform, or "
-        f"{', '.join(FIELD_SUFFIXES)} for a displacement field. Rename or convert it"
-    )

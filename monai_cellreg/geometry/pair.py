@@ -26,7 +26,7 @@ class Pair:
         truth: the true fixed-to-moving map.
 
     Raises:
-        ValueError: when an image or label does not fit its grid, or the grids differ in dimension or frame.
+        ValueError: when an image or label does not fit its grid, or the grids differ in dimension, frame or unit.
     """
 
     fixed: Tensor
@@ -45,12 +45,7 @@ class Pair:
                 image = getattr(self, part)
                 if image is not None:
                     grid.check_fits(part, image, "C")
-        ours, theirs = self.fixed_grid, self.moving_grid
-        if (ours.spatial_dims, ours.frame) != (theirs.spatial_dims, theirs.frame):
-            raise ValueError(
-                f"fixed is {ours.spatial_dims}D in frame {ours.frame!r} but moving is {theirs.spatial_dims}D in frame "
-                f"{theirs.frame!r}; expected images of the same dimension and frame. Convert one of them first"
-            )
+        self.fixed_grid.check_same_world("fixed", self.moving_grid, "moving")
 
     @classmethod
     def of(cls, fixed: Tensor, moving: Tensor) -> Pair:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from monai.data import MetaTensor
 from torch import Tensor
 
 from ..utils import check_spatial
@@ -27,7 +28,7 @@ def resample(
         transform: fixed world points to moving world points.
         fixed_grid: grid of the result.
         moving_grid: grid of ``moving``.
-        mode: ``"linear"`` or ``"nearest"`` (labels).
+        mode: ``"nearest"`` for labels, else see :func:`~monai_cellreg.geometry.sampling.sample`.
         padding: value outside the moving image, see :func:`~monai_cellreg.geometry.sampling.sample`.
 
     Returns:
@@ -43,3 +44,47 @@ def resample(
     index = index.reshape(index.shape[0], *fixed_grid.shape, fixed_grid.spatial_dims)
     exact = moving.dtype == torch.float64
     return sample(moving, index if exact else index.float(), mode=mode, padding=padding)
+
+
+def resample_image(
+    image: Tensor,
+    transform: SpatialTransform,
+    fixed_grid: SamplingGrid,
+    *,
+    mode: str = "linear",
+    padding: str = "border",
+) -> MetaTensor:
+    """A moving image, which says itself where it lies, read through a map onto a grid.
+
+    Args:
+        image: (C, *spatial); a ``MetaTensor`` lies where its affine says (see :meth:`SamplingGrid.from_image`), in any
+            other tensor world == index.
+        transform: fixed world points to moving world points; one map.
+        fixed_grid: grid of the result, in the frame and unit of the image.
+        mode: see :func:`resample`.
+        padding: see :func:`resample`.
+
+    Returns:
+        (C, *fixed_grid.shape) in the dtype of ``image``, on the fixed grid, with the other metadata of ``image``.
+
+    Raises:
+        ValueError: when image and grid differ in dimension, frame or unit, when the transform holds several maps, or as
+            for :func:`resample`.
+
+    Example:
+        >>> import numpy as np
+        >>> from monai_cellreg.geometry import AffineTransform
+        >>> coarse = SamplingGrid((4, 6)).resized((2, 3))
+        >>> resample_image(torch.ones(1, 4, 6), AffineTransform(np.eye(3)), coarse).affine.diag()
+        tensor([2., 2., 1.], dtype=torch.float64)
+    """
+    moving_grid = SamplingGrid.from_image(image)
+    fixed_grid.check_same_world("fixed_grid", moving_grid, "image")
+    data = image.as_tensor() if isinstance(image, MetaTensor) else image
+    warped = resample(data[None], transform, fixed_grid, moving_grid, mode=mode, padding=padding)
+    if warped.shape[0] != 1:
+        raise ValueError(
+            f"transform holds {warped.shape[0]} maps; expected one for one image. Use resample for several"
+        )
+    meta = dict(image.meta) if isinstance(image, MetaTensor) else {}
+    return fixed_grid.to_image(MetaTensor(warped[0], meta=meta))

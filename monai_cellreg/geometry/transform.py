@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..utils import check_spatial, format_shape
+from .derivatives import map_jacobian
 from .grid import SamplingGrid
-from .inversion import invert_points, map_jacobian
+from .inversion import InversionReport, folds_near, invert_points
 
 
 class SpatialTransform(ABC):
@@ -19,7 +20,8 @@ class SpatialTransform(ABC):
 
     Convention: pull-back, as resampling needs it (and ITK): ``warped(x) = moving(T(x))``. Points are world coordinates
     in the frame and unit of the fixed image's :class:`SamplingGrid`, components in the order of its world axes.
-    A transform holds B maps (its batch); one map serves any batch.
+    A transform holds B maps (its batch); one map serves any batch. Tensors are mapped on the device where they are,
+    arrays and grids on the map's own :attr:`device`, unless another is named.
     """
 
     @property
@@ -30,6 +32,11 @@ class SpatialTransform(ABC):
     @abstractmethod
     def _map(self, points: Tensor) -> Tensor:
         """Maps points (B, N, D); keeps their dtype, or returns a better one."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the map's parameters lie; the CPU for a map that keeps no tensor."""
+        return next((part.device for part in vars(self).values() if isinstance(part, Tensor)), torch.device("cpu"))
 
     def inverse(self) -> SpatialTransform:
         """The map from moving to fixed points; numerical unless the family has a closed form."""
@@ -57,7 +64,7 @@ class SpatialTransform(ABC):
             ValueError: when the points have another number of components.
         """
         if isinstance(points, np.ndarray):
-            x = torch.from_numpy(np.array(points, dtype=np.result_type(points, np.float32)))
+            x = torch.from_numpy(np.array(points, dtype=np.result_type(points, np.float32))).to(self.device)
         else:
             x = points.to(torch.promote_types(points.dtype, torch.float32))
         if x.ndim not in (2, 3) or x.shape[-1] != self.spatial_dims:
@@ -70,20 +77,36 @@ class SpatialTransform(ABC):
         mapped = mapped[0] if flat and mapped.shape[0] == 1 else mapped
         return mapped.detach().cpu().numpy() if isinstance(points, np.ndarray) else mapped
 
-    def displacement(self, grid: SamplingGrid, *, dtype: torch.dtype = torch.float64) -> Tensor:
+    def displacement(
+        self, grid: SamplingGrid, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
+    ) -> Tensor:
         """``T(x) - x`` at every voxel centre of ``grid``: (B, D, *grid.shape), in world units."""
-        check_spatial(grid.shape, self.spatial_dims, "grid")
-        x = grid.world(dtype=dtype).reshape(1, -1, grid.spatial_dims)
+        x = self._centres(grid, dtype, device)
         moved = self._map(x) - x
         return moved.to(dtype).transpose(1, 2).reshape(moved.shape[0], grid.spatial_dims, *grid.shape)
 
-    def jacobian(self, grid: SamplingGrid, *, dtype: torch.dtype = torch.float64) -> Tensor:
+    def jacobian(
+        self, grid: SamplingGrid, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
+    ) -> Tensor:
         """``dT_i / dx_j`` at every voxel centre of ``grid``: (B, *grid.shape, D, D), detached."""
-        check_spatial(grid.shape, self.spatial_dims, "grid")
-        x = grid.world(dtype=dtype).reshape(1, -1, grid.spatial_dims)
+        x = self._centres(grid, dtype, device)
         batch = self._map(x[:, :1]).shape[0]
         jacobian = map_jacobian(self._map, x.expand(batch, -1, -1))
         return jacobian.reshape(batch, *grid.shape, grid.spatial_dims, grid.spatial_dims)
+
+    def jacobian_determinant(
+        self, grid: SamplingGrid, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
+    ) -> Tensor:
+        """Ratio of moving to fixed volume at every voxel centre of ``grid``: (B, *grid.shape), detached.
+
+        It is negative where the map mirrors; a map with determinants of both signs folds and has no inverse.
+        """
+        return torch.linalg.det(self.jacobian(grid, dtype=dtype, device=device))
+
+    def _centres(self, grid: SamplingGrid, dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
+        """World points (1, voxels, D) of a grid, on the map's device unless another is named."""
+        check_spatial(grid.shape, self.spatial_dims, "grid")
+        return grid.world(dtype=dtype, device=device or self.device).reshape(1, -1, grid.spatial_dims)
 
 
 class CompositeTransform(SpatialTransform):
@@ -95,6 +118,12 @@ class CompositeTransform(SpatialTransform):
     @property
     def spatial_dims(self) -> int:
         return self.transforms[0].spatial_dims
+
+    @property
+    def device(self) -> torch.device:
+        """That of the first map that does not lie on the CPU, if any."""
+        devices = [transform.device for transform in self.transforms]
+        return next((device for device in devices if device.type != "cpu"), devices[0])
 
     def _map(self, points: Tensor) -> Tensor:
         for transform in self.transforms:
@@ -110,13 +139,23 @@ class InverseTransform(SpatialTransform):
 
     Args:
         transform: the map to invert.
-        tolerance: largest residual ``|T(x) - y|`` accepted, in world units.
+        tolerance: largest residual ``|T(x) - y|`` accepted, in world units; when omitted, a billionth of the largest
+            coordinate among the points and what they are mapped to, whatever their unit.
 
     Raises:
-        ValueError: from ``points`` and its kin, when points have no preimage within the tolerance (the map folds).
+        ValueError: from ``points`` and its kin, when points have no preimage within the tolerance; the text gives the
+            share of the points near which the map folds.
+
+    Example:
+        >>> from monai_cellreg.geometry import DenseTransform
+        >>> grid = SamplingGrid((6, 8))
+        >>> bend = DenseTransform(torch.sin(grid.index()).movedim(-1, 0)[None] / 4, grid)
+        >>> report = bend.inverse().report(grid)
+        >>> report.largest < 1e-8, report.folded
+        (True, 0.0)
     """
 
-    def __init__(self, transform: SpatialTransform, *, tolerance: float = 1e-4) -> None:
+    def __init__(self, transform: SpatialTransform, *, tolerance: float | None = None) -> None:
         self.transform = transform
         self.tolerance = tolerance
 
@@ -124,26 +163,64 @@ class InverseTransform(SpatialTransform):
     def spatial_dims(self) -> int:
         return self.transform.spatial_dims
 
+    @property
+    def device(self) -> torch.device:
+        """That of the map."""
+        return self.transform.device
+
     def inverse(self) -> SpatialTransform:
         return self.transform
 
+    @torch.no_grad()
+    def report(self, grid: SamplingGrid, *, device: torch.device | str | None = None) -> InversionReport:
+        """Residuals of the inverse at every voxel centre of a grid of moving points; refuses nothing."""
+        y, x, residual, tolerance = self._solved(self._centres(grid, torch.float64, device))
+        folded = torch.linalg.det(map_jacobian(self.transform._map, x)) <= 0
+        return InversionReport(
+            largest=float(residual.max()),
+            rms=float(residual.square().mean().sqrt()),
+            unreached=float((~(residual <= tolerance)).double().mean()),
+            folded=float(folded.double().mean()),
+        )
+
     def _map(self, points: Tensor) -> Tensor:
-        y = points.detach().double()
-        batch = self.transform._map(y[:, :1]).shape[0]
-        y = y.expand(max(batch, y.shape[0]), -1, -1)
-        x, residual = invert_points(self.transform._map, y, tolerance=self.tolerance / 10)
-        missed = ~(residual <= self.tolerance)
+        y, x, residual, tolerance = self._solved(points)
+        missed = ~(residual <= tolerance)
         if bool(missed.any()):
-            raise ValueError(
-                f"transform has no inverse at {float(missed.double().mean()):.2%} of the points (largest residual "
-                f"{float(residual.max()):.3g}, tolerance {self.tolerance:.3g}): it folds there; expected a one-to-one "
-                "map. Regularise the registration or ask for points inside the image"
-            )
+            self._refuse(y, x, residual, tolerance)
         if torch.is_grad_enabled():  # one differentiable Newton step carries the gradient (implicit function theorem)
             jacobian = map_jacobian(self.transform._map, x)
             error = self.transform._map(x) - points.double()
-            x = x - (torch.linalg.pinv(jacobian.nan_to_num()) @ error[..., None])[..., 0]
+            x = x - torch.linalg.solve_ex(jacobian, error[..., None])[0][..., 0]
         return x
+
+    def _solved(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
+        """Moving points (B, N, D) for each of B maps, their fixed points, the residuals (B, N) and the tolerance."""
+        y = points.detach().double()
+        with torch.no_grad():
+            ahead = self.transform._map(y)
+        y = y.expand_as(ahead)
+        tolerance = self.tolerance
+        if tolerance is None:
+            size = torch.cat([y, ahead]).nan_to_num(posinf=0.0, neginf=0.0).abs()
+            tolerance = 1e-9 * float(size.max()) if size.numel() else 0.0
+        return y, *invert_points(self.transform._map, y, tolerance=tolerance), tolerance
+
+    def _refuse(self, y: Tensor, x: Tensor, residual: Tensor, tolerance: float) -> None:
+        """Raises the error that says why points were not reached."""
+        missed = ~(residual <= tolerance)
+        columns = missed.any(dim=0).nonzero()[:, 0]
+        folds = folds_near(self.transform._map, x[:, columns], y[:, columns]) & missed[:, columns]
+        count, folded, total = int(missed.sum()), int(folds.sum()), missed.numel()
+        reasons = [
+            f"it folds near {folded / total:.2%} of them (Jacobian determinant at or below 0): regularise it there",
+            f"it takes no point to {(count - folded) / total:.2%} of them: ask only for points that it reaches",
+        ]
+        raise ValueError(
+            f"transform has no inverse at {count / total:.2%} of the points (largest residual "
+            f"{float(residual.max()):.3g}, tolerance {tolerance:.3g}), expected a one-to-one map; "
+            + ", and ".join(reason for reason, n in zip(reasons, (folded, count - folded), strict=True) if n)
+        )
 
 
 def compose(transforms: Sequence[SpatialTransform]) -> SpatialTransform:

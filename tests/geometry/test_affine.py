@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 from nibabel.affines import apply_affine
+from scipy.spatial.distance import pdist
+from scipy.spatial.transform import Rotation
 
 from monai_cellreg.geometry import AffineField, AffineTransform, CompositeTransform, SamplingGrid
+from monai_cellreg.geometry.affine import cube_axes, cube_points, rotation_matrix
 
 POINTS = {2: np.array([[3.0, 5.0], [-2.0, 0.5]]), 3: np.array([[3.0, 5.0, -1.0], [-2.0, 0.5, 4.0]])}
 
@@ -61,19 +64,181 @@ def test_singular_map_has_no_inverse() -> None:
         AffineTransform(np.array([[1, 2, 0], [2, 4, 0]])).inverse()
 
 
+VECTORS = np.array([[0.3, -0.5, 0.9], [0.0, 0.0, 0.0], [0.0, np.pi, 0.0], [-4.0, 1.0, 2.0], [1e-9, 0.0, -2e-9]])
+
+
+def test_rotation_is_that_of_scipy() -> None:
+    expected = Rotation.from_rotvec(VECTORS).as_matrix()
+    np.testing.assert_allclose(rotation_matrix(torch.tensor(VECTORS)), expected, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(rotation_matrix([0.3, -0.5, 0.9])[0], expected[0], rtol=0, atol=1e-14)
+    about_third = Rotation.from_rotvec([[0, 0, 0.7], [0, 0, -2.0]]).as_matrix()[:, :2, :2]
+    np.testing.assert_allclose(rotation_matrix(np.array([[0.7], [-2.0]])), about_third, rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(rotation_matrix(0.7), rotation_matrix([0.7]))
+    assert bool((rotation_matrix(torch.zeros(1, 3)) == torch.eye(3)).all())
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("factor", [0.0, 1.0])
+def test_rotation_has_gradients_also_at_zero(size: int, factor: float) -> None:
+    vector = (factor * torch.tensor([[0.4, -1.0, 0.2]], dtype=torch.float64)[:, :size]).requires_grad_()
+    assert torch.autograd.gradcheck(rotation_matrix, vector)
+    assert torch.autograd.gradgradcheck(rotation_matrix, vector)
+
+
+@pytest.mark.parametrize("shape", [(2,), (5, 2), (4,), (2, 3, 3)])
+def test_rotation_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^rotation_rad has shape [\dx]+; expected one angle \(B, 1\) in 2D or a rota"
+    ):
+        rotation_matrix(np.zeros(shape))
+
+
+def test_quarter_turn_takes_the_first_axis_to_the_second() -> None:
+    turn = AffineTransform.rigid(np.pi / 2, centre=[10, 20], shift=[0.0, 5.0])
+    np.testing.assert_allclose(turn.points(np.array([[10.0, 20], [11, 20]])), [[10, 25], [10, 26]], rtol=0, atol=1e-14)
+
+
+def test_translation_rigid_and_similarity(spatial_dims: int) -> None:
+    x, centre, shift = POINTS[spatial_dims], np.array([9.0, -4.0, 2.0]), np.array([1.0, 2.0, -3.0])
+    centre, shift = centre[:spatial_dims], shift[:spatial_dims]
+    vector = np.array([0.3]) if spatial_dims == 2 else VECTORS[0]
+    turn = Rotation.from_rotvec(VECTORS[0] if spatial_dims == 3 else [0, 0, 0.3]).as_matrix()[
+        :spatial_dims, :spatial_dims
+    ]
+    rigid = (x - centre) @ turn.T + centre + shift
+    for transform, expected in (
+        (AffineTransform.translation(shift), x + shift),
+        (AffineTransform.rigid(vector), x @ turn.T),
+        (AffineTransform.rigid(vector, shift=shift, centre=centre), rigid),
+        (AffineTransform.similarity(vector, 1.5), 1.5 * x @ turn.T),
+        (AffineTransform.similarity(vector, 0.5, shift=shift, centre=centre), (rigid + centre + shift) / 2),
+    ):
+        np.testing.assert_allclose(transform.points(x), expected, rtol=0, atol=1e-13)
+
+
+def test_batches_of_rotations_scales_shifts_and_centres(spatial_dims: int) -> None:
+    x = POINTS[spatial_dims]
+    rotation = torch.linspace(-1, 1, 9).double().reshape(3, 3)[:, : 1 if spatial_dims == 2 else 3]
+    scale, shift, centre = torch.tensor([0.5, 1.0, 3.0]), torch.rand(3, spatial_dims), torch.rand(3, spatial_dims)
+    batch = AffineTransform.similarity(rotation, scale, shift=shift, centre=centre).points(x)
+    centres = AffineTransform.rigid(rotation[0], centre=centre).points(x)
+    for row in range(3):
+        single = AffineTransform.similarity(rotation[row], float(scale[row]), shift=shift[row], centre=centre[row])
+        np.testing.assert_allclose(batch[row], single.points(x), rtol=0, atol=1e-13)
+        np.testing.assert_allclose(centres[row], AffineTransform.rigid(rotation[0], centre=centre[row]).points(x))
+    assert AffineTransform.translation(shift).points(x).shape == (3, 2, spatial_dims)
+
+
+def test_gradients_of_rotation_scale_shift_and_centre(spatial_dims: int) -> None:
+    turns = 1 if spatial_dims == 2 else 3
+    given = [torch.zeros(turns), torch.tensor(1.2), torch.zeros(spatial_dims), torch.ones(spatial_dims)]
+    x = torch.tensor(POINTS[spatial_dims])
+    assert torch.autograd.gradcheck(
+        lambda r, s, t, c: AffineTransform.similarity(r, s, shift=t, centre=c).points(x),
+        [g.double().requires_grad_() for g in given],
+    )
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, [1.0, float("nan")]])
+def test_scale_is_positive(scale: float | list[float]) -> None:
+    with pytest.raises(ValueError, match=r"^scale is \[.*\], expected finite numbers above 0"):
+        AffineTransform.similarity(0.1, scale)
+
+
+def test_cube_points_are_those_of_the_grid(spatial_dims: int) -> None:
+    shape = (4, 1, 3)[:spatial_dims]
+    grid = SamplingGrid(shape)
+    expected = apply_affine(np.linalg.inv(grid.cube_to_world), grid.index().reshape(-1, spatial_dims))
+    np.testing.assert_allclose(cube_points(shape), expected, rtol=0, atol=1e-15)
+    assert [x.tolist() for x in cube_axes((3, 1))] == [[-1, 0, 1], [0]]
+
+
+SHAPES_OF = {  # of parameters in 2D and 3D
+    "translation": ((2,), (3,)),
+    "rigid": ((3,), (6,)),
+    "similarity": ((4,), (7,)),
+    "affine": ((2, 3), (3, 4)),
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES_OF)
 @pytest.mark.parametrize("size", [(6, 9), (1, 5), (4, 5, 7)], ids=str)
-def test_field_is_the_map_of_the_cube(size: tuple[int, ...]) -> None:
+def test_field_is_the_map_of_the_cube(size: tuple[int, ...], kind: str) -> None:
     dims = len(size)
-    head = AffineField(size)
-    assert head.parameter_shape == (dims, dims + 1)
-    parameters = 0.2 * torch.randn(3, dims, dims + 1, generator=torch.Generator().manual_seed(0))
+    head = AffineField(size, kind=kind, spacing=(2.0, 1.0, 0.5)[:dims])
+    assert head.parameter_shape == SHAPES_OF[kind][dims - 2]
+    parameters = 0.2 * torch.randn(3, *head.parameter_shape, generator=torch.Generator().manual_seed(0))
     grid = SamplingGrid(size)
     index = grid.index().reshape(-1, dims)
     cube = apply_affine(np.linalg.inv(grid.cube_to_world), index)
     moved = apply_affine(grid.cube_to_world, head.transform(parameters).points(cube))  # (3, voxels, D)
     expected = np.moveaxis(moved - index.numpy(), -1, 1).reshape(3, dims, *size)
-    np.testing.assert_allclose(head(parameters), expected, rtol=0, atol=1e-5)
-    assert head(torch.zeros(1, dims, dims + 1)).abs().max() == 0
+    field = head(parameters)
+    assert field.is_contiguous() and field.dtype == torch.float32
+    np.testing.assert_allclose(field, expected, rtol=0, atol=2e-6)
+    assert head(torch.zeros(1, *head.parameter_shape)).abs().max() == 0
+
+
+def test_every_kind_of_field_shifts_alike(spatial_dims: int) -> None:
+    size, shift = (5, 11, 8)[:spatial_dims], torch.tensor([0.5, -0.25, 1.0])[:spatial_dims]
+    half = torch.tensor([(s - 1) / 2 for s in size])
+    expected = (shift * half).reshape(1, -1, *[1] * spatial_dims).expand(1, spatial_dims, *size)
+    for kind, shapes in SHAPES_OF.items():
+        parameters = torch.zeros(1, *shapes[spatial_dims - 2])
+        shifts = parameters[0, :, -1] if kind == "affine" else parameters[0, -spatial_dims:]
+        shifts.copy_(shift)
+        torch.testing.assert_close(AffineField(size, kind=kind)(parameters), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "scale"), [("rigid", 1.0), ("similarity", 1.3)])
+@pytest.mark.parametrize("spacing", [None, (0.5, 1.7, 3.0)])
+def test_rigid_field_keeps_distances(
+    spatial_dims: int, kind: str, scale: float, spacing: tuple[float, ...] | None
+) -> None:
+    size = (5, 11, 8)[:spatial_dims]
+    mm = np.array((spacing or (1.0, 1.0, 1.0))[:spatial_dims])
+    head = AffineField(size, kind=kind, spacing=None if spacing is None else tuple(10 * mm))  # ratios alone matter
+    vector, shift = [0.6] if spatial_dims == 2 else [0.5, -0.4, 0.8], [0.1, -0.2, 0.3][:spatial_dims]
+    log_scale = [np.log(scale)] if kind == "similarity" else []
+    field = head(torch.tensor([[*vector, *log_scale, *shift]]))[0]
+    index = SamplingGrid(size).index().numpy().reshape(-1, spatial_dims)
+    centre, half = (np.array(size) - 1) / 2 * mm, (np.array(size) - 1) / 2
+    moved = (index + field.flatten(1).T.numpy()) * mm
+    np.testing.assert_allclose(pdist(moved), scale * pdist(index * mm), rtol=1e-5)
+    turn = Rotation.from_rotvec(vector if spatial_dims == 3 else [0, 0, *vector]).as_matrix()
+    expected = scale * (index * mm - centre) @ turn[:spatial_dims, :spatial_dims].T + centre + shift * half * mm
+    np.testing.assert_allclose(moved, expected, rtol=0, atol=1e-4)
+
+
+def test_field_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^kind is 'rigd', expected one of .*; did you mean 'rigid'\?"):
+        AffineField((6, 9), kind="rigd")
+    with pytest.raises(ValueError, match=r"^spacing is \(1.0, 0.0\), expected finite numbers above 0"):
+        AffineField((6, 9), spacing=(1.0, 0.0))
+    with pytest.raises(
+        ValueError, match=r"^spacing is \(1.0,\) for spatial_size \(6, 9\); expected one number for each"
+    ):
+        AffineField((6, 9), spacing=(1.0,))
+    with pytest.raises(
+        ValueError, match=r"^parameters has shape 1x4; expected \(B, 3\), .* of a field of kind 'rigid'"
+    ):
+        AffineField((6, 9), kind="rigid")(torch.zeros(1, 4))
+    with pytest.raises(ValueError, match=r"^parameters has shape 2x3; expected \(B, 2, 3\), .* of kind 'affine'"):
+        AffineField((6, 9)).transform(torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("kind", SHAPES_OF)
+def test_field_has_gradients_from_the_identity_on(spatial_dims: int, kind: str) -> None:
+    head = AffineField((4, 3, 5)[:spatial_dims], kind=kind, spacing=(1.0, 2.0, 0.5)[:spatial_dims])
+    start = torch.zeros(1, *head.parameter_shape, dtype=torch.float64, requires_grad=True)
+    cube = cube_points(head.spatial_size)
+    assert torch.autograd.gradcheck(lambda p: head.transform(p).points(cube), start)
+    weight = torch.randn(1, spatial_dims, *head.spatial_size, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad((head(start) * weight).sum(), start)
+    half = torch.tensor([(s - 1) / 2 for s in head.spatial_size])
+    moved = head.transform(start).points(cube) * half
+    (expected,) = torch.autograd.grad((moved * weight.flatten(2).mT).sum(), start)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_field_counts_voxels_along_tensor_axes() -> None:

@@ -1,4 +1,4 @@
-"""Derivatives of voxel fields: exact for linear fields, NumPy's otherwise, negative where the map mirrors."""
+"""Derivatives of maps; of voxel fields: exact for linear fields, NumPy's otherwise, negative where the map mirrors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,24 @@ import pytest
 import torch
 
 from monai_cellreg.geometry import voxel_jacobian, voxel_jacobian_determinant
+from monai_cellreg.geometry.derivatives import BLOCK, map_jacobian
 
 SHAPES = {2: (4, 6), 3: (3, 4, 5)}
+
+
+def test_jacobian_has_outputs_in_rows() -> None:
+    def mapping(x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([x[..., 0] * x[..., 1], x[..., 1] ** 2 + 3 * x[..., 0]], dim=-1)
+
+    jacobian = map_jacobian(mapping, torch.tensor([[[2.0, 5.0]]]))
+    torch.testing.assert_close(jacobian, torch.tensor([[[[5.0, 2.0], [3.0, 10.0]]]]))
+
+
+def test_jacobian_of_more_points_than_a_block() -> None:
+    x = torch.linspace(-1, 1, 2 * BLOCK + 2).reshape(1, -1, 2)
+    jacobian = map_jacobian(torch.square, x)
+    assert jacobian.shape == (1, BLOCK + 1, 2, 2)
+    torch.testing.assert_close(jacobian, torch.diag_embed(2 * x))
 
 
 def linear_field(matrix: np.ndarray) -> torch.Tensor:

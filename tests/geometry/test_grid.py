@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import tifffile
 import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, Resize
 from nibabel.affines import apply_affine
+from PIL import Image
 
 from monai_cellreg.geometry import AffineTransform, SamplingGrid, resample
 
@@ -125,10 +130,89 @@ def test_slice_out_of_its_plane_is_refused(angle_rad: float) -> None:
         SamplingGrid.from_image(image)
 
 
-def test_image_in_another_anatomical_space_is_refused() -> None:
-    image = MetaTensor(torch.zeros(1, 5, 8, 6), meta={"space": "LPS"})
-    with pytest.raises(ValueError, match=r"^frame is 'LPS', expected one of 'index', 'RAS'"):
-        SamplingGrid.from_image(image)
+@pytest.mark.parametrize("space", ["LPS", "RPI", "LAS"])
+def test_other_anatomical_space_becomes_ras(fixed_grid: SamplingGrid, space: str) -> None:
+    dims = fixed_grid.spatial_dims
+    signs = np.diag([*[1.0 if ours == theirs else -1.0 for ours, theirs in zip("RAS", space, strict=True)][:dims], 1])
+    given = MetaTensor(torch.zeros(1, *fixed_grid.shape), affine=signs @ fixed_grid.affine, meta={"space": space})
+    grid = SamplingGrid.from_image(given)
+    assert (grid.frame, grid.unit) == ("RAS", "mm")
+    np.testing.assert_allclose(grid.affine, fixed_grid.affine, rtol=0, atol=1e-12)
+    assert SamplingGrid.from_image(grid.to_image(given)).matches(grid)
+
+
+@pytest.mark.parametrize("space", ["SRA", "RA", "RASI", "screen", "LPX"])
+def test_unknown_space_is_refused(space: str) -> None:
+    with pytest.raises(ValueError, match=rf"^image has the space '{space}'; expected 'index', or .* such as 'RAS'"):
+        SamplingGrid.from_image(MetaTensor(torch.zeros(1, 5, 8, 6), meta={"space": space}))
+
+
+READERS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "ITK": {"reader": "ITKReader"},
+    "ITK, own space": {"reader": "ITKReader", "affine_lps_to_ras": False},
+    "nibabel": {"reader": "NibabelReader"},
+}
+
+
+def bright_voxel(image: torch.Tensor) -> np.ndarray:
+    """World coordinates of the one voxel above 100."""
+    index = (image[0] > 100).nonzero()
+    assert len(index) == 1
+    return SamplingGrid.from_image(image).index_to_world(index.as_subclass(torch.Tensor)).numpy()[0]
+
+
+@pytest.mark.filterwarnings("ignore:builtin type")  # of ITK's own modules
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
+def test_every_reader_s_voxels_lie_where_itk_says(
+    tmp_path: Path, spatial_dims: int, turned: Callable[[int, float], np.ndarray], reader: dict[str, Any], suffix: str
+) -> None:
+    at = (5, 1, 3)[:spatial_dims]  # x, y(, z)
+    stored = sitk.Image((7, 5, 4)[:spatial_dims], sitk.sitkUInt8)
+    stored[at] = 200
+    stored.SetDirection(turned(spatial_dims, 0.6).ravel().tolist())
+    stored.SetSpacing((0.5, 2.0, 3.0)[:spatial_dims])
+    stored.SetOrigin((10.0, -20.0, 5.0)[:spatial_dims])
+    path = str(tmp_path / f"image{suffix}")
+    sitk.WriteImage(stored, path)
+    image = LoadImage(image_only=True, ensure_channel_first=True, **reader)(path)
+    physical = np.array(sitk.ReadImage(path).TransformIndexToPhysicalPoint(at))
+    assert SamplingGrid.from_image(image).frame == "RAS"
+    np.testing.assert_allclose(bright_voxel(image), physical * [-1, -1, 1][:spatial_dims], rtol=0, atol=1e-4)
+
+
+def test_picture_is_read_in_rows_and_columns(tmp_path: Path) -> None:
+    values = np.zeros((5, 7), np.uint8)
+    values[1, 5] = 200
+    Image.fromarray(values).save(tmp_path / "image.png")
+    image = LoadImage(image_only=True, ensure_channel_first=True, reverse_indexing=False)(tmp_path / "image.png")
+    assert SamplingGrid.from_image(image).frame == "index"
+    np.testing.assert_array_equal(bright_voxel(image), [1, 5])
+
+
+def test_plain_array_and_tifffile_are_rows_and_columns(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "cells.tif", np.arange(35, dtype=np.uint16).reshape(5, 7))
+    grid = SamplingGrid.from_image(torch.from_numpy(tifffile.imread(tmp_path / "cells.tif").astype(np.float32))[None])
+    assert (grid.shape, grid.frame, grid.unit) == ((5, 7), "index", "px")
+
+
+def test_unit_of_length_scales_the_world(fixed_grid: SamplingGrid) -> None:
+    micro = SamplingGrid(fixed_grid.shape, fixed_grid.affine, "RAS", "µm")
+    milli = micro.in_unit("mm")
+    assert (milli.unit, milli.frame, milli.shape) == ("mm", "RAS", micro.shape)
+    np.testing.assert_allclose(milli.world(), micro.world() / 1000, rtol=1e-12)
+    for unit, factor in (("nm", 1e3), ("um", 1.0), ("cm", 1e-4), ("m", 1e-6)):
+        np.testing.assert_allclose(micro.in_unit(unit).spacing, np.multiply(micro.spacing, factor), rtol=1e-12)
+    assert milli.in_unit("µm").matches(micro)
+    assert micro.affine[0, 0] == fixed_grid.affine[0, 0]
+
+
+def test_unit_without_a_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="^unit of the grid is 'px', expected one of 'nm', 'µm'"):
+        SamplingGrid((4, 5)).in_unit("mm")
+    with pytest.raises(ValueError, match="^unit is 'micron', expected one of 'nm', 'µm'"):
+        SamplingGrid((4, 5), unit="mm").in_unit("micron")
 
 
 @pytest.mark.parametrize("unit", [1e-5, 1.0, 1e5])

@@ -1,13 +1,9 @@
-"""Maps exchanged with ITK warp images as ITK warps them, and files say what is wrong with them.
-
-The oracle knows nothing of our grids: an ITK image lies by ITK's own origin, spacing and direction, and where its
-voxels are is asked of ITK, point by point.
-"""
+"""Maps exchanged with ITK in memory move points as ITK moves them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,158 +12,273 @@ import torch
 
 from monai_cellreg.geometry import (
     AffineTransform,
+    BSplineTransform,
+    CompositeTransform,
     DenseTransform,
+    InverseTransform,
     SamplingGrid,
     SpatialTransform,
     ThinPlateSplineTransform,
-    read_transform,
-    resample,
-    write_transform,
+    VelocityTransform,
+    control_lattice,
+    from_itk,
+    to_itk,
 )
-from monai_cellreg.geometry.itk import from_itk, to_itk
+from monai_cellreg.geometry.itk import field_from_itk, field_to_itk
 
-FRAMES = ["index", "RAS"]
-SUFFIXES = [".h5", ".tfm", ".txt", ".nii.gz", ".mha"]
-
-
-def from_itk_points(points: np.ndarray, frame: str) -> np.ndarray:
-    """ITK's physical points as world points, and back."""
-    return points[..., ::-1] if frame == "index" else points * [-1, -1, 1][: points.shape[-1]]
+Physical = Any
+Images = tuple[sitk.Image, sitk.Image]
 
 
-def from_itk_array(array: np.ndarray, frame: str) -> np.ndarray:
-    """A SimpleITK array (z, y, x) in the order of the tensor axes."""
-    return array if frame == "index" else array.T
+@pytest.fixture
+def grid(physical: Physical, itk_images: Images) -> SamplingGrid:
+    """Turned, anisotropic, away from the origin, in either frame."""
+    return physical.grid(itk_images[0])
 
 
-def itk_image(size: tuple[int, ...], spacing: tuple[float, ...], angle_rad: float, *, seed: int = 0) -> sitk.Image:
-    """Smooth noise that is turned, and mirrored along its first axis."""
-    dims = len(size)
-    image = sitk.GetImageFromArray(np.random.default_rng(seed).uniform(size=size[::-1]))
-    turn = sitk.Euler2DTransform() if dims == 2 else sitk.Euler3DTransform()
-    turn.SetParameters([angle_rad, 0, 0] if dims == 2 else [angle_rad, 0.2, -0.3, 0, 0, 0])
-    direction = np.reshape(turn.GetMatrix(), (dims, dims)) @ np.diag([-1.0, 1, 1][:dims])
-    image = sitk.Cast(sitk.SmoothingRecursiveGaussian(image, 1.0), sitk.sitkFloat64)
-    image.SetSpacing(spacing)
-    image.SetDirection(direction.ravel().tolist())
-    centre = image.TransformContinuousIndexToPhysicalPoint([(s - 1) / 2 for s in size])
-    image.SetOrigin((np.array([40.0, -15.0, 8.0][:dims]) - centre).tolist())  # all are centred on one point
-    return image
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
-def images(dims: int) -> tuple[sitk.Image, sitk.Image]:
-    """Fixed and moving, of different size, spacing and direction; the moving one reaches further."""
-    fixed = itk_image((17, 12, 9)[:dims], (1.1, 1.6, 1.9)[:dims], 0.3)
-    return fixed, itk_image((34, 41, 37)[:dims], (0.9, 0.8, 1.0)[:dims], -0.4, seed=1)
-
-
-def grid_of(image: sitk.Image, frame: str) -> SamplingGrid:
-    """Where ITK says that the voxels are."""
-    dims = image.GetDimension()
-    corners = np.vstack([np.zeros(dims), np.eye(dims)]).astype(int)
-    physical = np.array([image.TransformIndexToPhysicalPoint(corner.tolist()) for corner in corners])
-    world = from_itk_points(physical, frame)
-    steps = (world[1:] - world[0]).T
-    affine = np.eye(dims + 1)
-    affine[:-1, :-1] = steps[:, ::-1] if frame == "index" else steps
-    affine[:-1, -1] = world[0]
-    return SamplingGrid(from_itk_array(sitk.GetArrayViewFromImage(image), frame).shape, affine, frame)
-
-
-def affine(grid: SamplingGrid) -> SpatialTransform:
-    """Not symmetric, so that a transposed matrix shows."""
-    dims = grid.spatial_dims
-    linear = np.eye(dims) + 0.1 * np.random.default_rng(3).normal(size=(dims, dims))
-    centre = grid.world().flatten(0, -2).mean(0).numpy()
-    return AffineTransform(np.column_stack([linear, centre - linear @ centre + [1.5, -0.7, 0.4][:dims]]))
-
-
-def spline(grid: SamplingGrid, *, batch: int = 1) -> SpatialTransform:
-    control = grid.resized((3,) * grid.spatial_dims).world().flatten(0, -2)
-    shifts = np.random.default_rng(4).uniform(-1.5, 1.5, (batch, *control.shape))
-    return ThinPlateSplineTransform(control, control + torch.tensor(shifts))
-
-
-def chain(grid: SamplingGrid) -> SpatialTransform:
-    return spline(grid).then(affine(grid))
-
-
-def points_in(grid: SamplingGrid) -> np.ndarray:
-    """World points at least one voxel inside a grid."""
-    index = np.random.default_rng(5).uniform(1, np.array(grid.shape) - 2, (40, grid.spatial_dims))
+def drawn(grid: SamplingGrid, *, low: float = 0.0, count: int = 1000) -> np.ndarray:
+    """World points of a grid, at least ``low`` voxels inside it."""
+    index = rng(5).uniform(low, np.array(grid.shape) - 1 - low, (count, grid.spatial_dims))
     return grid.index_to_world(torch.tensor(index)).numpy()
 
 
-def itk_points(transform: sitk.Transform, points: np.ndarray, frame: str) -> np.ndarray:
-    """World points moved by ITK."""
-    moved = [transform.TransformPoint(p.tolist()) for p in from_itk_points(points, frame)]
-    return from_itk_points(np.array(moved), frame)
+def bound(grid: SamplingGrid, turn: float = 0.0) -> SamplingGrid:
+    """A grid of its own voxels, parallel to ``grid`` or not, that covers it with a margin."""
+    shape = tuple(n + 11 for n in reversed(grid.shape))
+    affine = grid.affine.copy()
+    mix = np.eye(grid.spatial_dims)
+    mix[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    affine[:-1, :-1] = mix @ affine[:-1, :-1] @ np.diag([1.4, 1.7, 1.3][: grid.spatial_dims])
+    centre = grid.affine[:-1, :-1] @ ((np.array(grid.shape) - 1) / 2) + grid.affine[:-1, -1]
+    affine[:-1, -1] = centre - affine[:-1, :-1] @ ((np.array(shape) - 1) / 2)
+    return SamplingGrid(shape, affine, grid.frame)
 
 
-def read_by_itk(path: Path) -> sitk.Transform:
-    if path.name.endswith((".nii.gz", ".mha")):
-        return sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
-    return sitk.ReadTransform(str(path))
+def affine(grid: SamplingGrid, *, batch: int = 1) -> AffineTransform:
+    """Not symmetric, so that a transposed matrix shows."""
+    dims = grid.spatial_dims
+    linear = np.eye(dims) + 0.1 * rng(3).normal(size=(batch, dims, dims))
+    centre = grid.world().flatten(0, -2).mean(0).numpy()
+    shift = centre - linear @ centre + [1.5, -0.7, 0.4][:dims]
+    return AffineTransform(np.concatenate([linear, shift[..., None]], axis=-1))
 
 
-@pytest.fixture(params=FRAMES)
-def frame(request: pytest.FixtureRequest) -> str:
-    return request.param
+def noise(grid: SamplingGrid, *, batch: int = 1, seed: int = 4) -> torch.Tensor:
+    return torch.tensor(rng(seed).uniform(-1.2, 1.2, (batch, grid.spatial_dims, *grid.shape)))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("make", [affine, spline, chain])
-def test_itk_warps_with_the_file_as_we_warp(
-    tmp_path: Path, spatial_dims: int, frame: str, make: Callable[[SamplingGrid], SpatialTransform], suffix: str
-) -> None:
-    fixed, moving = images(spatial_dims)
-    fixed_grid, moving_grid = grid_of(fixed, frame), grid_of(moving, frame)
-    transform, path = make(fixed_grid), tmp_path / f"map{suffix}"
-    write_transform(path, transform, fixed_grid)
+def dense(grid: SamplingGrid) -> DenseTransform:
+    own = bound(grid, turn=0.5)
+    return DenseTransform(noise(own).float(), own)
 
-    tensor = torch.tensor(from_itk_array(sitk.GetArrayFromImage(moving), frame).copy())[None, None]
-    ours = resample(tensor, transform, fixed_grid, moving_grid)[0, 0].numpy()
-    seen = resample(torch.ones_like(tensor), transform, fixed_grid, moving_grid, padding="zeros")[0, 0].numpy() > 0.999
-    assert seen.mean() > 0.9
-    assert np.abs(ours - from_itk_array(sitk.GetArrayFromImage(fixed), frame)).max() > 0.1
 
-    theirs = sitk.Resample(moving, fixed, read_by_itk(path), sitk.sitkLinear, 0.0)
-    error = np.abs(ours - from_itk_array(sitk.GetArrayFromImage(theirs), frame))[seen].max()
-    assert error < 1e-6  # NIfTI keeps its geometry in float32
+def velocity(grid: SamplingGrid) -> VelocityTransform:
+    own = bound(grid, turn=-0.4)
+    return VelocityTransform(0.5 * noise(own), own)
 
-    again = read_transform(path, frame)
-    x = fixed_grid.world().flatten(0, -2).numpy()
-    np.testing.assert_allclose(again.points(x), transform.points(x), rtol=0, atol=1e-5)
-    if suffix in (".nii.gz", ".mha") or make is not affine:
+
+def bspline(order: int) -> Callable[[SamplingGrid], BSplineTransform]:
+    def made(grid: SamplingGrid) -> BSplineTransform:
+        lattice = control_lattice(bound(grid, turn=0.5), control_spacing=(6, 7, 5)[: grid.spatial_dims], order=order)
+        return BSplineTransform(noise(lattice), lattice, order=order)
+
+    return made
+
+
+def thin_plate(grid: SamplingGrid, *, batch: int = 1) -> ThinPlateSplineTransform:
+    control = grid.resized((3,) * grid.spatial_dims).world().flatten(0, -2)
+    shifts = rng(4).uniform(-1.5, 1.5, (batch, *control.shape))
+    return ThinPlateSplineTransform(control, control + torch.tensor(shifts))
+
+
+EXACT: dict[str, tuple[type[sitk.Transform], Callable[[SamplingGrid], SpatialTransform]]] = {
+    "affine": (sitk.AffineTransform, affine),
+    "dense": (sitk.DisplacementFieldTransform, dense),
+    "velocity": (sitk.DisplacementFieldTransform, velocity),
+    **{f"spline of order {order}": (sitk.BSplineTransform, bspline(order)) for order in (1, 2, 3)},
+    "chain": (
+        sitk.CompositeTransform,
+        lambda grid: bspline(3)(grid).then(affine(grid)).then(dense(grid)).then(bspline(2)(grid)),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_itk_moves_points_exactly_as_our_map(grid: SamplingGrid, physical: Physical, kind: str) -> None:
+    theirs, make = EXACT[kind]
+    ours, x = make(grid), drawn(grid)
+    exported = to_itk(ours, grid)
+    assert isinstance(exported, theirs)
+    assert np.abs(ours.points(x) - x).max() > 0.2
+    np.testing.assert_allclose(physical.moved(exported, x), ours.points(x), rtol=0, atol=1e-9)
+    again = from_itk(exported, grid.frame)
+    np.testing.assert_allclose(again.points(x), ours.points(x), rtol=0, atol=1e-9)
+    if isinstance(ours, CompositeTransform):
+        assert [type(t) for t in again.transforms] == [type(t) for t in ours.transforms]
+
+
+def test_spline_is_whole_on_the_border_of_its_region(physical: Physical, spatial_dims: int, turned: Callable) -> None:
+    shape = (9, 7, 5)[:spatial_dims]
+    for seed in range(20):  # at some angles, rounding takes voxels of the border out of ITK's valid region
+        world = np.eye(spatial_dims + 1)
+        world[:-1, :-1] = turned(spatial_dims, rng(seed).uniform(-1, 1)) * rng(seed).uniform(0.3, 2, spatial_dims)
+        world[:-1, -1] = rng(seed).uniform(-90, 90, spatial_dims)
+        grid = SamplingGrid(shape, world, physical.frame)
+        lattice = control_lattice(grid, control_spacing=3)
+        spline, x = BSplineTransform(noise(lattice), lattice), grid.world().flatten(0, -2).numpy()
+        np.testing.assert_allclose(physical.moved(to_itk(spline, grid), x), spline.points(x), rtol=0, atol=1e-9)
+    linear = BSplineTransform(noise(grid), grid, order=1)  # goes on for a cell as ours does
+    outside = grid.index_to_world(torch.tensor([[-0.9] * spatial_dims, [4.3] + [-0.5] * (spatial_dims - 1)])).numpy()
+    np.testing.assert_allclose(physical.moved(to_itk(linear, grid), outside), linear.points(outside), atol=1e-5)
+
+
+def test_other_families_are_sampled_at_the_voxels_of_the_grid(grid: SamplingGrid, physical: Physical) -> None:
+    for ours in (thin_plate(grid), InverseTransform(affine(grid)), affine(grid).then(thin_plate(grid))):
+        exported = to_itk(ours, grid)
+        assert isinstance(exported, sitk.DisplacementFieldTransform)
+        x = grid.world().flatten(0, -2).numpy()
+        np.testing.assert_allclose(physical.moved(exported, x), ours.points(x), rtol=0, atol=1e-6)
+        again = from_itk(exported, grid.frame)
         assert isinstance(again, DenseTransform)
-        assert again.grid.matches(fixed_grid)
-    else:
-        np.testing.assert_allclose(again.matrix, transform.matrix, rtol=0, atol=1e-13)
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+        assert again.grid.matches(grid)
 
 
-def test_pixels_of_a_plain_picture_are_x_right_y_down(tmp_path: Path) -> None:
-    grid = SamplingGrid((20, 30))
-    write_transform(tmp_path / "t.tfm", AffineTransform(np.array([[1, 0, 5], [0, 1, -2]])), grid)  # 5 rows, -2 columns
-    assert sitk.ReadTransform(str(tmp_path / "t.tfm")).TransformPoint((10, 0)) == (8, 5)
+def test_maps_after_the_last_sampled_one_stay_exact(grid: SamplingGrid, physical: Physical) -> None:
+    warp, last = thin_plate(grid), dense(grid)
+    ours = affine(grid).then(warp).then(last).then(affine(grid))
+    exported = to_itk(ours, grid)
+    assert [part.GetName() for part in (exported.GetNthTransform(n) for n in range(3))] == [
+        "AffineTransform",
+        "DisplacementFieldTransform",
+        "DisplacementFieldTransform",
+    ]
+    x = grid.world().flatten(0, -2).numpy()
+    np.testing.assert_allclose(physical.moved(exported, x), ours.points(x), rtol=0, atol=1e-9)
+    far = grid.index_to_world(torch.full((1, grid.spatial_dims), -5.0)).double().numpy()  # ITK's field ends there
+    expected = affine(grid).points(last.points(far))
+    np.testing.assert_allclose(physical.moved(exported, far), expected, rtol=0, atol=1e-5)
 
 
-def test_anatomical_points_are_negated_along_the_first_two_axes(tmp_path: Path) -> None:
-    grid = SamplingGrid((4, 5, 6), frame="RAS")
-    write_transform(tmp_path / "t.tfm", AffineTransform(np.hstack([np.eye(3), [[1], [2], [3]]])), grid)
-    assert sitk.ReadTransform(str(tmp_path / "t.tfm")).TransformPoint((0, 0, 0)) == (-1, -2, 3)
+def test_maps_on_a_sheared_grid_are_sampled(grid: SamplingGrid, physical: Physical) -> None:
+    skew = np.eye(grid.spatial_dims + 1)
+    skew[0, 1] = 0.3
+    own = bound(grid)
+    sheared = SamplingGrid(own.shape, own.affine @ skew, grid.frame)
+    lattice = SamplingGrid((8,) * grid.spatial_dims, sheared.affine, grid.frame)
+    x = grid.world().flatten(0, -2).numpy()
+    for ours in (DenseTransform(noise(sheared), sheared), BSplineTransform(noise(lattice), lattice)):
+        exported = to_itk(ours, grid)
+        assert isinstance(exported, sitk.DisplacementFieldTransform)
+        np.testing.assert_allclose(physical.moved(exported, x), ours.points(x), rtol=0, atol=1e-9)
+        for ask in (to_itk, field_to_itk):
+            with pytest.raises(
+                ValueError, match=r"^grid is sheared .* expected axes at right angles, .* without shear"
+            ):
+                ask(ours, sheared)
+    assert isinstance(to_itk(affine(grid), sheared), sitk.AffineTransform)
+    assert isinstance(to_itk(dense(grid), sheared), sitk.DisplacementFieldTransform)
 
 
-def similarity(dims: int) -> sitk.Transform:
-    transform = sitk.Similarity2DTransform() if dims == 2 else sitk.Similarity3DTransform()
-    transform.SetParameters([1.2, 0.3, 2, -1] if dims == 2 else [0.1, -0.2, 0.15, 2, -1, 3, 1.2])
-    transform.SetCenter([10.0, -4, 6][:dims])
+def test_frame_of_the_grid_rules_over_that_of_a_part(grid: SamplingGrid, physical: Physical) -> None:
+    own = bound(grid)
+    careless = SamplingGrid(own.shape, own.affine, "RAS" if grid.frame == "index" else "index")
+    ours, x = DenseTransform(noise(careless), careless), drawn(grid, count=20)
+    np.testing.assert_allclose(physical.moved(to_itk(ours, grid), x), ours.points(x), rtol=0, atol=1e-9)
+
+
+def test_field_image_lies_on_the_grid(grid: SamplingGrid, physical: Physical) -> None:
+    ours = dense(grid).then(affine(grid))
+    image = field_to_itk(ours, grid)
+    assert physical.grid(image).matches(grid)
+    np.testing.assert_allclose(sorted(image.GetSpacing()), sorted(grid.spacing), rtol=1e-12)
+    x = drawn(grid, count=20)
+    moved = physical.moved(sitk.DisplacementFieldTransform(sitk.Image(image)), x)
+    np.testing.assert_allclose(field_from_itk(image, grid.frame).points(x), moved, rtol=0, atol=1e-9)
+    corner = grid.index_to_world(torch.zeros(1, grid.spatial_dims).double()).numpy()
+    np.testing.assert_allclose(
+        physical.points(np.array(image[(0,) * grid.spatial_dims])),
+        (ours.points(corner) - corner)[0],
+        rtol=0,
+        atol=1e-12,
+    )
+
+
+def test_pixels_of_a_plain_picture_are_x_right_y_down() -> None:
+    shift = AffineTransform(np.array([[1, 0, 5], [0, 1, -2]]))  # five rows, minus two columns
+    assert to_itk(shift, SamplingGrid((20, 30))).TransformPoint((10, 0)) == (8, 5)
+
+
+def test_anatomical_points_are_negated_along_the_first_two_axes() -> None:
+    shift = AffineTransform(np.hstack([np.eye(3), [[1], [2], [3]]]))
+    assert to_itk(shift, SamplingGrid((4, 5, 6), frame="RAS")).TransformPoint((0, 0, 0)) == (-1, -2, 3)
+
+
+def test_one_map_of_a_batch_is_chosen(grid: SamplingGrid, physical: Physical) -> None:
+    single, lattice = affine(grid), control_lattice(bound(grid), control_shape=(6,) * grid.spatial_dims)
+    batches = [
+        affine(grid, batch=2),
+        thin_plate(grid, batch=2),
+        BSplineTransform(noise(lattice, batch=2), lattice),
+        dense(grid).then(affine(grid, batch=2)),
+        single.then(thin_plate(grid, batch=2)).then(dense(grid)),
+    ]
+    x = grid.world().flatten(0, -2).numpy()
+    for ours in batches:
+        moved = [physical.moved(to_itk(ours, grid, index=row), x) for row in (0, 1)]
+        np.testing.assert_allclose(moved, ours.points(x), rtol=0, atol=1e-9)
+        fields = [
+            from_itk(sitk.DisplacementFieldTransform(field_to_itk(ours, grid, index=row)), grid.frame) for row in (0, 1)
+        ]
+        np.testing.assert_allclose([f.points(x) for f in fields], moved, rtol=0, atol=1e-9)
+        for ask in (to_itk, field_to_itk):
+            for wrong in (2, -1):
+                with pytest.raises(
+                    ValueError, match=rf"^index is {wrong} but the transform holds 2 maps, counted from 0"
+                ):
+                    ask(ours, grid, index=wrong)
+    with pytest.raises(ValueError, match="^index is 1 but the transform holds 1 maps"):
+        to_itk(dense(grid).then(single), grid, index=1)
+
+
+def test_gradients_and_inputs_are_left_alone(grid: SamplingGrid) -> None:
+    lattice = control_lattice(grid, control_spacing=5)
+    coefficients = noise(lattice).requires_grad_()
+    before = coefficients.detach().clone()
+    spline = BSplineTransform(coefficients, lattice)
+    for ours in (spline, spline.inverse(), VelocityTransform(noise(grid).requires_grad_(), grid)):
+        to_itk(ours, grid)
+    torch.testing.assert_close(coefficients.detach(), before, rtol=0, atol=0)
+    assert spline.points(torch.zeros(1, grid.spatial_dims)).requires_grad
+
+
+# --- transforms of ITK ----------------------------------------------------------------------------------------------
+
+CENTRE = [10.0, -4, 6]
+
+
+def set_up(transform: sitk.Transform, parameters: list[float]) -> sitk.Transform:
+    transform.SetParameters(parameters)
     return transform
 
 
-def euler(dims: int) -> sitk.Transform:
-    centre = [10.0, -4, 6][:dims]
-    return sitk.Euler2DTransform(centre, 0.4, (1, 2)) if dims == 2 else sitk.Euler3DTransform(centre, 0.4, 0.1, -0.2)
+def centred(kind: int, flat: list[float], deep: list[float]) -> Callable[[int], sitk.Transform]:
+    """Makes a transform of an ITK kind from parameters in 2D and in 3D."""
+
+    def made(dims: int) -> sitk.Transform:
+        transform = sitk.Transform(dims, kind)
+        transform.SetFixedParameters([*CENTRE[:dims], *[0.0] * (len(transform.GetFixedParameters()) - dims)])
+        return set_up(transform, flat if dims == 2 else deep)
+
+    return made
+
+
+def solid(name: str, parameters: list[float]) -> Callable[[int], sitk.Transform]:
+    """Makes a transform that ITK has in 3D only; in 2D, its identity."""
+    return lambda dims: sitk.Transform(2, sitk.sitkIdentity) if dims == 2 else set_up(getattr(sitk, name)(), parameters)
 
 
 def shear(dims: int) -> sitk.Transform:
@@ -177,197 +288,99 @@ def shear(dims: int) -> sitk.Transform:
     return transform
 
 
+def field_image(dims: int) -> sitk.Image:
+    """Smooth vectors, on a grid of its own over all points that are asked for."""
+    size = (25, 27, 28)[:dims]
+    image = sitk.GetImageFromArray(rng(0).uniform(-4, 4, (*size[::-1], dims)), isVector=True)
+    image.SetSpacing((2.2, 2.1, 2.3)[:dims])
+    turn = np.eye(dims)
+    turn[:2, :2] = [[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]]
+    image.SetDirection(turn.ravel().tolist())
+    centre = image.TransformContinuousIndexToPhysicalPoint([(s - 1) / 2 for s in size])
+    image.SetOrigin((np.array([40.0, -15.0, 8.0][:dims]) - centre).tolist())
+    return image
+
+
 def field(dims: int) -> sitk.Transform:
-    """A displacement field of its own size and place, over all points that are asked for."""
-    image = itk_image((25, 27, 28)[:dims], (2.2, 2.1, 2.3)[:dims], 0.7)
-    noise = [sitk.SmoothingRecursiveGaussian(image + 0.1 * n, 4.0) * (3 + n) for n in range(dims)]
-    return sitk.DisplacementFieldTransform(sitk.Cast(sitk.Compose(noise), sitk.sitkVectorFloat64))
+    return sitk.DisplacementFieldTransform(field_image(dims))
 
 
-LINEAR = {
+def itk_spline(dims: int, order: int = 3) -> sitk.Transform:
+    """Its mesh laid out by ITK, over all points that are asked for."""
+    domain = field_image(dims)
+    spline = sitk.BSplineTransform(dims, order)
+    spline.SetTransformDomainOrigin(domain.GetOrigin())
+    spline.SetTransformDomainDirection(domain.GetDirection())
+    spline.SetTransformDomainPhysicalDimensions(
+        [(n - 1) * s for n, s in zip(domain.GetSize(), domain.GetSpacing(), strict=True)]
+    )
+    spline.SetTransformDomainMeshSize((5, 4, 6)[:dims])
+    return set_up(spline, rng(8).uniform(-4, 4, spline.GetNumberOfParameters()).tolist())
+
+
+LINEAR: dict[str, Callable[[int], sitk.Transform]] = {
     "identity": lambda dims: sitk.Transform(dims, sitk.sitkIdentity),
     "translation": lambda dims: sitk.TranslationTransform(dims, [1.5, -2, 3][:dims]),
-    "scale": lambda dims: sitk.ScaleTransform(dims, [1.5, 0.8, 0.6][:dims]),
-    "euler": euler,
-    "similarity": similarity,
+    "scale": centred(sitk.sitkScale, [1.5, 0.8], [1.5, 0.8, 0.6]),
+    "scale logarithmic": centred(sitk.sitkScaleLogarithmic, [0.2, -0.1], [0.2, -0.1, 0.3]),
+    "euler": centred(sitk.sitkEuler, [0.4, 1, 2], [0.4, 0.1, -0.2, 1, 2, 3]),
+    "similarity": centred(sitk.sitkSimilarity, [1.2, 0.3, 2, -1], [0.1, -0.2, 0.15, 2, -1, 3, 1.2]),
+    "versor": solid("VersorTransform", [0.1, -0.2, 0.15]),
+    "versor rigid": solid("VersorRigid3DTransform", [0.1, -0.2, 0.15, 1, 2, 3]),
+    "scale versor": solid("ScaleVersor3DTransform", [0.1, -0.2, 0.15, 1, 2, 3, 1.2, 0.9, 0.8]),
+    "scale skew versor": solid(
+        "ScaleSkewVersor3DTransform", [0.1, -0.2, 0.15, 1, 2, 3, 1.2, 0.9, 0.8, 0.1, 0, 0.2, 0, 0.1, 0]
+    ),
     "affine": shear,
-    "composite of affine": lambda dims: sitk.CompositeTransform([euler(dims), shear(dims)]),
+    "composite of affine": lambda dims: sitk.CompositeTransform([LINEAR["euler"](dims), shear(dims)]),
     "empty composite": sitk.CompositeTransform,
 }
-BENT = {
+BENT: dict[str, Callable[[int], sitk.Transform]] = {
     "field": field,
-    "composite": lambda dims: sitk.CompositeTransform([shear(dims), field(dims), euler(dims)]),
-    "nested": lambda dims: sitk.CompositeTransform([euler(dims), sitk.CompositeTransform([field(dims), shear(dims)])]),
+    **{f"spline of order {order}": lambda dims, order=order: itk_spline(dims, order) for order in (1, 2, 3)},
+    "composite": lambda dims: sitk.CompositeTransform([shear(dims), field(dims), LINEAR["euler"](dims)]),
+    "nested": lambda dims: sitk.CompositeTransform(
+        [LINEAR["euler"](dims), sitk.CompositeTransform([itk_spline(dims), shear(dims)]), field(dims)]
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", [*LINEAR, *BENT])
-def test_transforms_of_itk_move_points_alike(tmp_path: Path, spatial_dims: int, frame: str, kind: str) -> None:
-    transform = {**LINEAR, **BENT}[kind](spatial_dims)
-    before = transform.GetParameters()
-    x = points_in(grid_of(images(spatial_dims)[0], frame))
-    ours = from_itk(transform, frame)
+def test_transforms_of_itk_move_points_alike(grid: SamplingGrid, physical: Physical, kind: str) -> None:
+    transform = {**LINEAR, **BENT}[kind](grid.spatial_dims)
+    before, x = transform.GetParameters(), drawn(grid, low=1)
+    ours = from_itk(transform, physical.frame)
     assert isinstance(ours, AffineTransform) == (kind in LINEAR)
-    np.testing.assert_allclose(ours.points(x), itk_points(transform, x, frame), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(ours.points(x), physical.moved(transform, x), rtol=0, atol=1e-9)
     assert transform.GetParameters() == before
-    if "composite" not in kind and kind != "nested":
-        sitk.WriteTransform(transform, str(tmp_path / "t.h5"))
-        np.testing.assert_allclose(read_transform(tmp_path / "t.h5", frame).points(x), ours.points(x), atol=1e-12)
 
 
-def test_field_of_float32_vectors_is_read(tmp_path: Path, spatial_dims: int, frame: str) -> None:
-    vectors = field(spatial_dims).Downcast().GetDisplacementField()
-    sitk.WriteImage(sitk.Cast(vectors, sitk.sitkVectorFloat32), str(tmp_path / "warp.nii.gz"))
-    x = points_in(grid_of(images(spatial_dims)[0], frame))
-    expected = itk_points(field(spatial_dims), x, frame)
-    np.testing.assert_allclose(read_transform(tmp_path / "warp.nii.gz", frame).points(x), expected, rtol=0, atol=1e-4)
+def test_composite_of_2d_and_3d_transforms_is_refused(tmp_path: Any) -> None:
+    text = "#Insight Transform File V1.0\n#Transform 0\nTransform: CompositeTransform_double_2_2\n"
+    for dims, zeros in ((2, "0 0"), (3, "0 0 0")):
+        text += f"#Transform {dims - 1}\nTransform: TranslationTransform_double_{dims}_{dims}\nParameters: {zeros}\n"
+        text += "FixedParameters: \n"
+    (tmp_path / "mixed.tfm").write_text(text)
+    with pytest.raises(ValueError, match=r"^transforms have \[2, 3\] spatial dimensions; expected"):
+        from_itk(sitk.ReadTransform(str(tmp_path / "mixed.tfm")), "index")
 
 
-def test_one_map_of_a_batch_is_chosen(tmp_path: Path) -> None:
-    grid = SamplingGrid((6, 8), frame="RAS")
-    pair = AffineTransform(np.array([[[1, 0, 1], [0, 1, 0]], [[1, 0, 2], [0, 1, 0]]]))
-    bent = spline(grid, batch=2)
-    x = points_in(grid)
-    for transform in (pair, bent):
-        moved = [
-            itk_points(to_itk(transform, grid, index=row), grid.world().flatten(0, -2).numpy(), "RAS") for row in (0, 1)
-        ]
-        np.testing.assert_allclose(moved, transform.points(grid.world().flatten(0, -2)), rtol=0, atol=1e-9)
-        write_transform(tmp_path / "second.h5", transform, grid, index=1)
-        again = read_transform(tmp_path / "second.h5", "RAS").points(x)
-        assert np.abs(again - transform.points(x)[1]).max() < np.abs(again - transform.points(x)[0]).max()
-        with pytest.raises(ValueError, match="^index is 2 but the transform holds 2 maps, counted from 0"):
-            to_itk(transform, grid, index=2)
-
-
-# --- what cannot be written -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["map.nii", "map.json", "map", "h5"])
-def test_unknown_suffix_is_refused(tmp_path: Path, name: str) -> None:
-    grid = SamplingGrid((6, 8))
-    message = (
-        rf"^transform file .*{name} has an unknown suffix; expected \.h5, \.tfm, \.txt for a transform, or \.nii\.gz"
-    )
-    with pytest.raises(ValueError, match=message):
-        write_transform(tmp_path / name, affine(grid), grid)
-    with pytest.raises(ValueError, match=message):
-        read_transform(tmp_path / name, "index")
-
-
-def test_map_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
-    grid = SamplingGrid((6, 8))
-    sheared = SamplingGrid((6, 8), np.array([[1, 0.3, 0], [0, 1, 0], [0, 0, 1]]))
-    flat = SamplingGrid((1, 8, 9))
-    nowhere = DenseTransform(torch.full((1, 2, 6, 8), torch.nan), grid)
-    folded = DenseTransform(-grid.world().movedim(-1, 0)[None], grid).inverse()
-    cases: list[tuple[str, SpatialTransform, SamplingGrid, str]] = [
-        (
-            "t.h5",
-            spline(grid),
-            sheared,
-            r"^grid is sheared .* expected axes at right angles, .* Give a grid without shear",
-        ),
-        ("t.mha", affine(grid), sheared, "^grid is sheared"),
-        ("t.h5", nowhere, grid, "^transform holds 96 of 96 values that are NaN or infinite"),
-        ("t.tfm", AffineTransform(np.full((2, 3), np.inf)), grid, "^transform holds 6 of 6 values that are NaN"),
-        ("t.h5", folded, grid, "^transform has no inverse at"),
-        ("t.h5", affine(flat), grid, r"^grid has 2 spatial axes \(shape 6x8\), expected 3"),
-        ("t.mha", affine(flat), grid, r"^grid has 2 spatial axes \(shape 6x8\), expected 3"),
-        ("t.nii.gz", affine(flat), flat, r"cannot hold a grid of shape 1x8x9, since NIfTI drops .* Use \.mha$"),
+def test_what_is_no_map_of_ours_is_refused(grid: SamplingGrid) -> None:
+    dims = grid.spatial_dims
+    nowhere = DenseTransform(torch.full((1, dims, *grid.shape), torch.nan), grid)
+    flattened = InverseTransform(AffineTransform(np.zeros((dims, dims + 1))))
+    cases: list[tuple[Callable[[], Any], str]] = [
+        (lambda: to_itk(nowhere, grid), "^transform holds .* values that are NaN or infinite"),
+        (lambda: field_to_itk(affine(grid).then(nowhere), grid), "^transform holds .* values that are NaN"),
+        (lambda: to_itk(AffineTransform(np.full((dims, dims + 1), np.inf)), grid), "^transform holds .* NaN"),
+        (lambda: to_itk(flattened, grid), "^transform has no inverse at"),
+        (lambda: to_itk(affine(grid), SamplingGrid((4,) * (5 - dims))), rf"^grid has {5 - dims} spatial axes"),
+        (lambda: field_to_itk(affine(grid), SamplingGrid((4,) * (5 - dims))), rf"^grid has {5 - dims} spatial axes"),
+        (lambda: from_itk(sitk.BSplineTransform(dims, 0), "index"), "^order is 0, expected one of 1, 2, 3"),
+        (lambda: from_itk(sitk.DisplacementFieldTransform(dims), "index"), "^image has size 0x0.* expected displ"),
+        (lambda: field_from_itk(sitk.Image([4] * dims, sitk.sitkFloat32), "index"), "with 1 values a voxel; expec"),
+        (lambda: from_itk(sitk.TranslationTransform(dims), "LPS"), "^frame is 'LPS', expected one of 'index', 'RAS'"),
     ]
-    for name, transform, on, message in cases:
-        (tmp_path / name).write_text("old")
+    for ask, message in cases:
         with pytest.raises(ValueError, match=message):
-            write_transform(tmp_path / name, transform, on)
-        assert (tmp_path / name).read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == len({name for name, *_ in cases})
-    write_transform(tmp_path / "t.h5", affine(sheared), sheared)
-    write_transform(tmp_path / "t.mha", affine(flat), flat)
-    assert read_transform(tmp_path / "t.mha", "index").grid.shape == (1, 8, 9)
-
-
-# --- what cannot be read --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_missing_file_is_named(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=rf"^transform file .*none{suffix} does not exist; expected a file that"
-    ):
-        read_transform(tmp_path / f"none{suffix}", "index")
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize(
-    "content", [b"", b"hello\n", b'(Transform "EulerTransform")\n'], ids=["empty", "text", "elastix"]
-)
-def test_foreign_file_is_named(tmp_path: Path, suffix: str, content: bytes) -> None:
-    path = tmp_path / f"map{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(
-        ValueError, match=rf"^transform file .*map{suffix} is damaged or foreign; expected .* Write it ag"
-    ):
-        read_transform(path, "index")
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_cut_file_is_named(tmp_path: Path, suffix: str) -> None:
-    grid, path = SamplingGrid((16, 18)), tmp_path / f"map{suffix}"
-    write_transform(path, spline(grid), grid)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    with pytest.raises(ValueError, match=rf"^transform file .*map{suffix} is damaged or foreign; expected"):
-        read_transform(path, "index")
-
-
-def test_no_cut_of_a_text_is_read_as_another_map(tmp_path: Path) -> None:
-    grid, path = SamplingGrid((6, 8)), tmp_path / "map.tfm"
-    write_transform(path, affine(grid), grid)
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"map\.tfm is damaged or foreign; expected an ITK transform"):
-            read_transform(path, "index")
-    path.write_bytes(whole.replace(b"\n", b"\r\n"))
-    np.testing.assert_allclose(read_transform(path, "index").matrix, affine(grid).matrix, rtol=0, atol=1e-13)
-
-
-def test_field_beside_an_unpacked_one_is_the_one_that_is_read(tmp_path: Path) -> None:
-    grid = SamplingGrid((6, 8))
-    write_transform(tmp_path / "map.nii.gz", affine(grid), grid)
-    sitk.WriteImage(sitk.Image([8, 6], sitk.sitkVectorFloat64, 2), str(tmp_path / "map.nii"))
-    x = points_in(grid)
-    np.testing.assert_allclose(read_transform(tmp_path / "map.nii.gz", "index").points(x), affine(grid).points(x))
-
-
-def test_image_without_vectors_is_refused(tmp_path: Path) -> None:
-    for suffix in (".nii.gz", ".mha"):
-        sitk.WriteImage(sitk.Image([8, 6, 5], sitk.sitkFloat32), str(tmp_path / f"cells{suffix}"))
-        with pytest.raises(
-            ValueError, match=rf"cells{suffix} cannot be used: image has size 8x6x5 with 1 values a voxel; expected"
-        ):
-            read_transform(tmp_path / f"cells{suffix}", "RAS")
-
-
-def test_other_kinds_of_transform_are_named(tmp_path: Path) -> None:
-    bspline = sitk.BSplineTransform(2)
-    message = (
-        r"transform is an ITK BSplineTransform; expected an affine kind, .* SimpleITK\.TransformToDisplacementField"
-    )
-    for transform in (bspline, sitk.CompositeTransform([bspline, sitk.Euler2DTransform()])):
-        with pytest.raises(ValueError, match="^" + message):
-            from_itk(transform, "index")
-    sitk.WriteTransform(bspline, str(tmp_path / "b.tfm"))
-    with pytest.raises(ValueError, match=r"^transform file .*b\.tfm cannot be used: " + message):
-        read_transform(tmp_path / "b.tfm", "index")
-
-
-def test_field_without_voxels_is_refused() -> None:
-    with pytest.raises(ValueError, match="^image has size 0x0 with 2 values a voxel; expected displacement vectors"):
-        from_itk(sitk.DisplacementFieldTransform(2), "index")
-
-
-def test_unknown_frame_is_refused(tmp_path: Path) -> None:
-    for ask in (lambda: from_itk(sitk.Euler2DTransform(), "LPS"), lambda: read_transform(tmp_path / "t.h5", "LPS")):
-        with pytest.raises(ValueError, match="^frame is 'LPS', expected one of 'index', 'RAS'"):
             ask()

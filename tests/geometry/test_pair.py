@@ -38,3 +38,13 @@ def test_images_of_different_kinds_are_refused() -> None:
         Pair.of(torch.zeros(1, 4, 6), torch.zeros(1, 4, 6, 5))
     with pytest.raises(ValueError, match="^fixed is 2D in frame 'index' but moving is 2D in frame 'RAS'"):
         Pair.of(torch.zeros(1, 4, 6), MetaTensor(torch.zeros(1, 4, 6)))
+
+
+def test_images_in_different_units_are_refused_until_one_is_converted() -> None:
+    image, affine = torch.zeros(1, 4, 6), np.diag([0.5, 0.5, 1])
+    micro, milli, other = (SamplingGrid((4, 6), affine, unit=unit) for unit in ("µm", "mm", "um"))
+    with pytest.raises(ValueError, match="^fixed is measured in µm but moving in mm; .* SamplingGrid.in_unit$"):
+        Pair(image, image, micro, milli)
+    pair = Pair(image, image, micro, milli.in_unit("µm"))
+    assert pair.moving_grid.spacing == pytest.approx((500.0, 500.0))
+    assert Pair(image, image, micro, other).moving_grid is other  # two ways to write one unit

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from monai.networks.blocks import Warp
 from scipy.ndimage import map_coordinates
 
 from monai_cellreg.geometry import sample, warp
 
 SHAPES = [(7, 11), (1, 9), (8, 1), (5, 6, 9), (5, 1, 4), (1, 1, 6)]
-SCIPY_PADDINGS = {"border": "nearest", "zeros": "grid-constant", "reflection": "reflect"}
+SCIPY_PADDINGS = {"border": "nearest", "zeros": "grid-constant", "reflection": "mirror"}
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -116,15 +115,35 @@ def test_autocast_does_not_round_coordinates() -> None:
     assert (still - image).abs().max() < 1e-3
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
-@pytest.mark.parametrize("shape", [(7, 11), (5, 6, 9)], ids=str)
-def test_warp_agrees_with_monai(shape: tuple[int, ...], mode: str) -> None:
-    image = drawn(2, 3, *shape).float()
-    field = 4 * drawn(2, len(shape), *shape, seed=3).float() - 2
-    expected = Warp(mode=mode, padding_mode="border")(image, field)
-    read = warp(image, field, mode={"bilinear": "linear"}.get(mode, mode))
-    torch.testing.assert_close(read, expected, rtol=0, atol=1e-5)
+@pytest.mark.parametrize("padding", SCIPY_PADDINGS)
+@pytest.mark.parametrize("mode", ["linear", "nearest", "bicubic", "cubic"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_warp_is_sample_at_x_plus_displacement(shape: tuple[int, ...], mode: str, padding: str) -> None:
+    if mode == "bicubic" and len(shape) == 3:
+        pytest.skip("of images only")
+    image, field = drawn(2, 3, *shape), 4 * drawn(2, len(shape), *shape, seed=3) - 2
+    identity = torch.stack(torch.meshgrid(*[torch.arange(s) for s in shape], indexing="ij"), dim=-1)
+    expected = sample(image, identity + field.movedim(1, -1), mode=mode, padding=padding)
+    torch.testing.assert_close(warp(image, field, mode=mode, padding=padding), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("padding", SCIPY_PADDINGS)
+def test_no_displacement_loses_nothing_even_far_out(padding: str) -> None:
+    image = drawn(1, 1, 3, 2048).float()
+    still = warp(image, torch.zeros(1, 2, 3, 2048), padding=padding)
+    index = torch.tensor([[[0.0, 0], [0, 2047], [2, 0], [2, 2047]]])
+    corners = sample(image, index, padding=padding)
+    torch.testing.assert_close(corners[0, 0], image[0, 0, ::2, ::2047].flatten(), rtol=0, atol=0)
+    torch.testing.assert_close(still[..., ::2, ::2047], image[..., ::2, ::2047], rtol=0, atol=0)
+    assert (still - image).abs().max() < 2e-4
+
+
+def test_coordinates_of_large_images_are_as_fine_as_float32_allows() -> None:
+    width = 2048
+    image = torch.sin(torch.arange(width) / 40).expand(1, 1, 2, width)  # a fortieth of its range from pixel to pixel
+    field = 20 * drawn(1, 2, 2, width, seed=3).float() - 10
+    error = warp(image, field).double() - warp(image.double(), field.double())
+    assert error.abs().max() < 1e-5
 
 
 def test_warp_reads_at_x_plus_displacement() -> None:
@@ -167,10 +186,14 @@ def test_misfits_are_refused() -> None:
         sample(image, torch.zeros(1, 5, 3))
     with pytest.raises(ValueError, match=r"^index has 2 components but the image has 1 axes"):
         sample(image[0], torch.zeros(1, 5, 2))
-    with pytest.raises(ValueError, match=r"^mode is 'bilinear', expected one of 'linear', 'nearest'; did you mean"):
+    with pytest.raises(ValueError, match=r"^mode is 'bilinear', expected one of 'linear', 'nearest', .* did you mean"):
         sample(image, torch.zeros(1, 5, 2), mode="bilinear")
+    with pytest.raises(ValueError, match=r"^mode is 'bicubic' but the image has 3 axes .* expected 2 axes"):
+        sample(image[None], torch.zeros(1, 5, 3), mode="bicubic")
     with pytest.raises(ValueError, match=r"^padding is 'zero', expected one of .* did you mean 'zeros'"):
         warp(image, torch.zeros(1, 2, 6, 9), padding="zero")
+    with pytest.raises(ValueError, match="^image holds 3 images but index holds 2 sets"):
+        warp(image.expand(3, -1, -1, -1), torch.zeros(2, 2, 6, 9))
     for shape in ((1, 3, 6, 9), (2, 6, 9), (1, 2, 6, 9, 4)):
         with pytest.raises(
             ValueError, match=r"^displacement_vox has shape .* but the image has 2 axes \(shape 1x1x6x9\)"

@@ -13,6 +13,7 @@ from monai_cellreg.geometry import (
     InverseTransform,
     SamplingGrid,
     compose,
+    resample,
 )
 
 GRID = SamplingGrid((6, 8))
@@ -75,3 +76,38 @@ def test_maps_that_do_not_chain_are_refused(transforms: list) -> None:
 def test_other_shapes_of_points_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"^points has shape [\dx]+; expected \(N, 2\) or \(B, N, 2\)"):
         SHIFT.points(torch.zeros(shape))
+
+
+def test_chain_reaches_an_image_through_one_interpolation() -> None:
+    """Half a voxel there and back gives every voxel as it was; reading an image twice would blur it."""
+    image = torch.rand(1, 1, *GRID.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    there = DenseTransform(torch.full((1, 2, *GRID.shape), 0.5, dtype=torch.float64), GRID)
+    back = AffineTransform(np.array([[1, 0, -0.5], [0, 1, -0.5]]))
+    torch.testing.assert_close(resample(image, there.then(back), GRID, GRID), image, rtol=0, atol=1e-12)
+    twice = resample(resample(image, there, GRID, GRID), back, GRID, GRID)
+    assert (twice - image).abs().mean() > 0.05
+
+
+def test_determinant_is_the_ratio_of_volumes_along_a_chain() -> None:
+    mirror = AffineTransform(np.array([[-1.0, 0, 0], [0, 1, 0]]))
+    chain = STRETCH.then(dense()).then(mirror)
+    determinant = chain.jacobian_determinant(SamplingGrid((3, 2)))
+    torch.testing.assert_close(determinant, torch.full((1, 3, 2), -2.0, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_grids_are_mapped_where_the_map_lies_unless_told() -> None:
+    """PyTorch's meta device stands for any other than the CPU: it has shapes and no values."""
+    far = AffineTransform(torch.eye(2, 3, device="meta"))
+    field = DenseTransform(torch.zeros(1, 2, *GRID.shape, device="meta"), GRID)
+    mixed = CompositeTransform([SHIFT, field, dense()])
+    for transform in (far, field, mixed, InverseTransform(far), SHIFT.then(field).inverse()):
+        assert transform.device.type == "meta"
+    for transform in (far, field):
+        assert transform.displacement(GRID).device.type == "meta"
+        assert transform.jacobian(GRID).device.type == "meta"
+    for transform in (SHIFT, dense().inverse(), CompositeTransform([SHIFT, dense()])):
+        assert transform.device.type == "cpu"
+    assert SHIFT.displacement(GRID).device.type == "cpu"
+    assert SHIFT.displacement(GRID, device="meta").device.type == "meta"
+    assert SHIFT.jacobian_determinant(GRID, device="meta").device.type == "meta"
+    assert SHIFT.points(torch.zeros(3, 2, device="meta")).device.type == "meta"
