@@ -1,0 +1,113 @@
+"""Candidates run in turn, ratios are those of their rounds, memory is counted to the byte, threads are put back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from monai_cellreg.benchmarks import timing
+from monai_cellreg.benchmarks.timing import COPY, Timing, compare, gradients, one_thread, peak_bytes, table, write
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock with one entry: now."""
+    now = [0.0]
+    monkeypatch.setattr(timing, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_ratios_are_medians_over_rounds(clock: list[float]) -> None:
+    order: list[str] = []
+
+    def taking(name: str, *seconds: float) -> Callable[[], None]:
+        left = iter(seconds)
+
+        def run() -> None:
+            order.append(name)
+            clock[0] += next(left)
+
+        return run
+
+    # the first run is not counted; in the second round a neighbour slows all ten times
+    peer, fast = taking("peer", 99, 2, 20, 4, 0), taking("fast", 99, 1, 12, 1, 0)
+    slow, quick = compare("part", {"peer": peer, "fast": fast}, repeats=3)
+    assert (slow.part, slow.candidate, slow.ratio, slow.times_copy) == ("part", "peer", 1.0, None)
+    assert (quick.candidate, quick.seconds, quick.best_seconds) == ("fast", 1, 1)
+    assert slow.seconds == 4 and slow.best_seconds == 2
+    assert quick.ratio == 0.5  # of 0.5, 0.6, 0.25
+    assert order[:-2] == ["peer", "fast", "peer", "fast", "fast", "peer", "peer", "fast"]
+    assert sorted(order[-2:]) == ["fast", "peer"]  # once more, for the memory
+
+
+def test_copy_runs_along_and_moves_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    inner = timing._copy
+
+    def listening(moved_bytes: int) -> Callable[[], object]:
+        run = inner(moved_bytes)
+        made.append(run().nbytes)
+        return run
+
+    monkeypatch.setattr(timing, "_copy", listening)
+    (only,) = compare("part", {"peer": lambda: torch.ones(10)}, repeats=2, moved_bytes=4000)
+    assert made == [2000]  # read, and written once more
+    assert only.candidate != COPY and only.times_copy is not None and only.times_copy > 0
+
+
+def test_one_thread_and_back() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen: list[int] = []
+        compare("part", {"peer": lambda: seen.append(torch.get_num_threads())}, repeats=1)
+        assert set(seen) == {1} and torch.get_num_threads() == 2
+        with pytest.raises(KeyError), one_thread():
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_peak_is_the_largest_sum_at_a_time() -> None:
+    def run() -> torch.Tensor:
+        first = torch.empty(1000)
+        second = torch.empty(3000)
+        del first
+        third = torch.empty(500)
+        del second
+        return third
+
+    assert peak_bytes(run) == 16000
+    assert peak_bytes(lambda: None) == 0
+
+
+def test_gradients_of_those_that_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = torch.tensor([1.0, 2.0], requires_grad=True), torch.tensor([3.0, 5.0])
+    (found,) = gradients(torch.mul, x, y, seed=3)()
+    torch.testing.assert_close(found, y * torch.rand(2, generator=torch.Generator().manual_seed(3)))
+    assert x.grad is None
+
+
+def test_files_and_table(tmp_path: Path) -> None:
+    timings = [
+        Timing("warp", "MONAI", 0.01234, 0.012, 1.0, 20.04, 12_340_000),
+        Timing("warp", "ours", 0.004, 0.0039, 0.3241, None, 0),
+    ]
+    lines = table(timings).splitlines()
+    assert lines[0].count("|") == lines[1].count("|") == 7
+    assert lines[2:] == ["| warp | MONAI | 12.3 | 1.000 | 20.0 | 12.3 |", "| warp | ours | 4.0 | 0.324 |  | 0.0 |"]
+    write(timings, tmp_path / "new", "speed")
+    assert (tmp_path / "new" / "speed.md").read_text() == table(timings) + "\n"
+    assert [Timing(**row) for row in json.loads((tmp_path / "new" / "speed.json").read_text())] == timings
+
+
+def test_nothing_to_compare_is_refused() -> None:
+    with pytest.raises(ValueError, match="^warp: 0 candidates and 3 repeats; expected at least one of both"):
+        compare("warp", {}, repeats=3)
+    with pytest.raises(ValueError, match="^warp: 1 candidates and 0 repeats"):
+        compare("warp", {"peer": lambda: None}, repeats=0)
