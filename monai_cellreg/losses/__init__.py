@@ -1,8 +1,45 @@
 """Losses for registration as MONAI components."""
 
-from .consistency import CycleConsistencyLoss
-from .landmark import TransformationLoss
+from .consistency import CycleConsistencyLoss, InverseConsistencyLoss
+from .control_points import BSplineBendingLoss, BSplineDiffusionLoss, ThinPlateSplineBendingLoss
+from .folding import FoldingLoss, VolumeChangeLoss
+from .landmark import LandmarkDistanceLoss, TransformationLoss
+from .lncc import LocalNormalizedCrossCorrelationLoss
+from .mind import MINDSSCLoss
+from .mse import MSELoss
+from .multi_scale import MultiScaleLoss
+from .mutual_information import GlobalMutualInformationLoss, NormalizedMutualInformationLoss
+from .ncc import NCCLoss
+from .ngf import NormalizedGradientFieldsLoss
 from .objective import Objective, Term
-from .overlap import PairSegmentationLoss
+from .overlap import LabelCrossEntropyLoss, PairSegmentationLoss, SegmentationFeatureLoss
+from .smoothness import BendingEnergyLoss, CurvatureLoss, DiffusionLoss, ElasticLoss
 
-__all__ = ["CycleConsistencyLoss", "Objective", "PairSegmentationLoss", "Term", "TransformationLoss"]
+__all__ = [
+    "BSplineBendingLoss",
+    "BSplineDiffusionLoss",
+    "BendingEnergyLoss",
+    "CurvatureLoss",
+    "CycleConsistencyLoss",
+    "DiffusionLoss",
+    "ElasticLoss",
+    "FoldingLoss",
+    "GlobalMutualInformationLoss",
+    "InverseConsistencyLoss",
+    "LabelCrossEntropyLoss",
+    "LandmarkDistanceLoss",
+    "LocalNormalizedCrossCorrelationLoss",
+    "MINDSSCLoss",
+    "MSELoss",
+    "MultiScaleLoss",
+    "NCCLoss",
+    "NormalizedGradientFieldsLoss",
+    "NormalizedMutualInformationLoss",
+    "Objective",
+    "PairSegmentationLoss",
+    "SegmentationFeatureLoss",
+    "Term",
+    "ThinPlateSplineBendingLoss",
+    "TransformationLoss",
+    "VolumeChangeLoss",
+]

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+from monai.utils import LossReduction
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ..geometry import warp
+from ..utils import check_finite, format_shape
+from .ddf import as_field, as_weight
+from .image_pair import ImageLoss, prepare
+from .spacing import checked_spacing, in_units
 
 
 class CycleConsistencyLoss(nn.Module):
@@ -34,6 +44,9 @@ class CycleConsistencyLoss(nn.Module):
 
         Returns:
             Scalar.
+
+        Raises:
+            ValueError: when a side (``target``) and what is warped onto it (``pred``) differ in shape, or hold NaN.
         """
         overlap = _both(heat_maps, warped_heat_maps)
         return overlap if self.alpha == 0 else overlap + self.alpha * _both(images, warped_images)
@@ -41,4 +54,66 @@ class CycleConsistencyLoss(nn.Module):
 
 def _both(pair: tuple[Tensor, Tensor], warped: tuple[Tensor, Tensor]) -> Tensor:
     """Mean squared difference, summed over the two directions."""
-    return functional.mse_loss(pair[0], warped[0]) + functional.mse_loss(pair[1], warped[1])
+    fixed, moving = (prepare(*sides, None) for sides in zip(warped, pair, strict=True))
+    return functional.mse_loss(fixed.pred, fixed.target) + functional.mse_loss(moving.pred, moving.target)
+
+
+class InverseConsistencyLoss(ImageLoss):
+    r"""Mean squared distance between the grid points and where both maps, in turn, bring them.
+
+    .. math:: L = \frac{\sum_x w(x) |h (u(x) + v(x + u(x)))|^2}{\sum_x w(x)}
+
+    for the voxel field u from fixed to moving, v from moving to fixed and the spacing h; in voxels squared, or in the
+    squared unit of the spacing. 0 where v undoes u. The gradient reaches both fields, u also through the places at
+    which v is read. Outside the moving image v goes on as at its border: to leave these points out would reward maps
+    that lead outside. A second term with the fields exchanged holds the other order.
+
+    Args:
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``, which gives (B, 1, *spatial).
+        spacing: distance of neighbouring voxels of the fixed image along each axis; none for voxels.
+
+    References:
+        Christensen and Johnson, Consistent image registration, IEEE TMI 20, 2001, eq. 3; the maps are composed here,
+        where they are inverted there.
+
+    Example:
+        >>> import torch
+        >>> there = torch.full((1, 2, 4, 5), 1.5)
+        >>> InverseConsistencyLoss()(there, -there), InverseConsistencyLoss()(there, 0 * there)
+        (tensor(0.), tensor(4.5000))
+    """
+
+    def __init__(
+        self, reduction: LossReduction | str = LossReduction.MEAN, *, spacing: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(reduction)
+        self.spacing = checked_spacing(spacing)
+
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The loss of two voxel fields.
+
+        Args:
+            pred: (B, D, *fixed size), from fixed to moving.
+            target: (B, D, *moving size), from moving to fixed.
+            weight: (B or 1, 1, *fixed size), how much each point of the fixed image counts; at a weight of 0 ``pred``
+                may hold NaN.
+
+        Returns:
+            Scalar, or (B, 1, *fixed size) for ``reduction="none"``.
+
+        Raises:
+            ValueError: for shapes that do not fit, a value that counts and is not finite, or a weight that is negative
+                or all 0 in an item.
+        """
+        there, back = as_field(pred, smallest=1), as_field(target, smallest=1)
+        if there.shape[:2] != back.shape[:2]:
+            raise ValueError(
+                f"pred has shape {format_shape(there.shape)}, target {format_shape(back.shape)}; expected fields of "
+                "one batch and dimension, (B, D, *fixed size) and (B, D, *moving size)"
+            )
+        check_finite("target", back)
+        counted = None if weight is None else as_weight(weight, there)
+        with torch.autocast(pred.device.type, enabled=False):
+            there = prepare(there, there, counted).pred
+            missed = in_units(there + warp(back, there), self.spacing, axis=1)
+            return self.reduce(missed.square().sum(1, keepdim=True), counted)

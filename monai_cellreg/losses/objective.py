@@ -11,8 +11,9 @@ class Term(nn.Module):
     """One loss of an :class:`Objective`.
 
     Args:
-        loss: called with the values named by ``of``.
-        of: names of the predictions and targets that the loss takes, in its order; a list of names gives it a tuple.
+        loss: called with the values named by ``of``; any loss of MONAI or PyTorch serves as well.
+        of: names of the predictions and targets that the loss takes, in its order, such as ``["warped", "fixed"]``, or
+            with a weight ``["warped", "fixed", "mask"]``; a list of names gives it a tuple.
         weight: factor of the loss in the sum; zero leaves it out.
     """
 

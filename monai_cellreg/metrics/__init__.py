@@ -1,7 +1,32 @@
 """Metrics of registrations as MONAI cumulative metrics."""
 
-from .folding import FoldingFraction
-from .landmark import GridError
-from .overlap import MaskIoU, registration_iou
+from .consistency import InverseConsistencyError
+from .folding import FoldingFraction, LogJacobianSpread
+from .landmark import (
+    GridError,
+    LandmarkRobustness,
+    TargetRegistrationError,
+    average_rank,
+    image_diagonal,
+    landmark_errors,
+)
+from .overlap import LabelDice, LabelIoU, MaskIoU, registration_iou
+from .surface import HausdorffDistance, MeanSurfaceDistance
 
-__all__ = ["FoldingFraction", "GridError", "MaskIoU", "registration_iou"]
+__all__ = [
+    "FoldingFraction",
+    "GridError",
+    "HausdorffDistance",
+    "InverseConsistencyError",
+    "LabelDice",
+    "LabelIoU",
+    "LandmarkRobustness",
+    "LogJacobianSpread",
+    "MaskIoU",
+    "MeanSurfaceDistance",
+    "TargetRegistrationError",
+    "average_rank",
+    "image_diagonal",
+    "landmark_errors",
+    "registration_iou",
+]

@@ -1,28 +1,56 @@
-"""Overlap of masks, as a MONAI cumulative metric."""
+"""Overlap of masks and labels, as MONAI cumulative metrics."""
 
 from __future__ import annotations
 
-from monai.metrics import CumulativeIterationMetric, compute_iou
+from monai.metrics import compute_dice, compute_iou
 from torch import Tensor
 
 from ..geometry import warp
+from ..utils import check_finite
+from .labels import LabelMetric
+from .pairwise import PairMetric, check_pair
 
 
-class MaskIoU(CumulativeIterationMetric):
+class MaskIoU(PairMetric):
     """Intersection over union (MONAI's) of heat maps or masks thresholded at 0.5; one an image, 1 if both are empty."""
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None) -> Tensor:
         """(B, 1, *spatial) both, to (B, 1)."""
-        if y is None or y_pred.shape != y.shape:
-            raise ValueError(
-                f"y_pred has shape {tuple(y_pred.shape)}, y {None if y is None else tuple(y.shape)}; "
-                "expected the same (B, 1, *spatial)"
-            )
+        y = check_pair(y_pred, y, "true mask (B, 1, *spatial)")
+        check_finite("y_pred", y_pred)
         return compute_iou((y_pred > 0.5).float(), (y > 0.5).float(), ignore_empty=False)
 
-    def aggregate(self) -> Tensor:
-        """Mean over all images so far, a scalar."""
-        return self.get_buffer().mean()
+
+class LabelDice(LabelMetric):
+    """Dice coefficient ``2 |A & B| / (|A| + |B|)`` (MONAI's) of each label of two label maps, in [0, 1].
+
+    0 for a label that only one map has; NaN, and left out of the mean, for one that neither has.
+
+    Args:
+        labels: the labels to measure; a column of ``get_buffer`` each.
+
+    Example:
+        >>> import torch
+        >>> LabelDice([1, 2])(torch.tensor([[[[0, 1, 1, 2]]]]), torch.tensor([[[[0, 0, 1, 2]]]]))
+        tensor([[0.6667, 1.0000]])
+    """
+
+    def _measured(self, predicted: Tensor, true: Tensor) -> Tensor:
+        return compute_dice(predicted, true, ignore_empty=False)
+
+
+class LabelIoU(LabelMetric):
+    """Intersection over union ``|A & B| / |A | B|`` (MONAI's) of each label of two label maps, in [0, 1].
+
+    0 for a label that only one map has; NaN, and left out of the mean, for one that neither has (where
+    :class:`MaskIoU`, of a single mask, gives 1).
+
+    Args:
+        labels: the labels to measure; a column of ``get_buffer`` each.
+    """
+
+    def _measured(self, predicted: Tensor, true: Tensor) -> Tensor:
+        return compute_iou(predicted, true, ignore_empty=False)
 
 
 def registration_iou(fixed_label: Tensor, moving_label: Tensor, fixed_to_moving_vox: Tensor | None = None) -> Tensor:

@@ -6,9 +6,11 @@ import re
 
 import pytest
 import torch
+from monai.losses import DiceLoss, MaskedDiceLoss
 from torch import Tensor, nn
 
-from monai_cellreg.losses import Objective, Term, TransformationLoss
+from monai_cellreg.geometry import warp
+from monai_cellreg.losses import LabelCrossEntropyLoss, Objective, Term, TransformationLoss
 
 
 class Difference(nn.Module):
@@ -73,3 +75,23 @@ def test_gradient_of_the_sum() -> None:
     generator = torch.Generator().manual_seed(0)
     fields = [torch.randn(1, 2, 3, 4, dtype=torch.float64, generator=generator, requires_grad=True) for _ in range(2)]
     assert torch.autograd.gradcheck(lambda p, t: objective({"p": p}, {"t": t})["loss"], fields)
+
+
+def test_overlap_of_warped_labels_by_monai_and_ours_drives_a_registration() -> None:
+    """A block is moved onto another by the gradient of soft Dice and cross entropy of its warped label, in a mask."""
+    fixed, moving = torch.zeros(2, 1, 1, 24, 30)
+    fixed[..., 8:16, 10:20], moving[..., 11:19, 8:18] = 1, 1
+    mask = torch.ones(1, 1, 24, 30)
+    names = ["warped_label", "fixed_label", "mask"]
+    terms = {"dice": Term(DiceLoss(), names[:2]), "masked": Term(MaskedDiceLoss(), names)}
+    objective = Objective({**terms, "cross_entropy": Term(LabelCrossEntropyLoss(), names, 0.1)})
+    shift = torch.zeros(1, 2, 1, 1, requires_grad=True)
+    optimizer = torch.optim.Adam([shift], lr=0.2)
+    soft = nn.functional.avg_pool2d(moving, 5, stride=1, padding=2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        out = objective({"warped_label": warp(soft, shift.expand(1, 2, 24, 30))}, {"fixed_label": fixed, "mask": mask})
+        out["loss"].backward()
+        optimizer.step()
+    assert out["dice"].item() == pytest.approx(out["masked"].item())
+    assert shift.flatten().tolist() == pytest.approx([3, -2], abs=0.1)
