@@ -136,14 +136,16 @@ def _best_sample(
 
 
 def _agreeing(fixed: Tensor, moving: Tensor, kind: str, threshold: float, matrix: Tensor) -> Tensor:
-    """The pairs (N,) within the threshold of a map, and of the fit to them, and so on while their number grows."""
-    inliers = _squared_residuals(fixed, moving, matrix)[0] <= threshold**2
+    """The pairs (N,) within the threshold of a map, and of the fit to them, until these are the same."""
+    inliers = torch.zeros(len(fixed), dtype=torch.bool, device=fixed.device)
     for _ in range(REFITS):
-        matrix, condition = solve_affine(fixed[None], moving[None], inliers[None].to(fixed), kind=kind)
         again = _squared_residuals(fixed, moving, matrix)[0] <= threshold**2
-        if not float(condition) < MAX_CONDITION or again.sum() < inliers.sum() or bool((again == inliers).all()):
+        if bool((again == inliers).all()):
             break
         inliers = again
+        matrix, condition = solve_affine(fixed[None], moving[None], inliers[None].to(fixed), kind=kind)
+        if not float(condition) < MAX_CONDITION:
+            break
     return inliers
 
 

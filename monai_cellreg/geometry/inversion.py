@@ -81,8 +81,9 @@ def folds_near(mapping: PointMap, points: Tensor, target: Tensor) -> Tensor:
 
 def _inverted(mapping: PointMap, points: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
     """What :func:`invert_points` gives, at once for all points."""
-    x = points.clone()
-    residual = torch.full_like(points[..., 0], torch.inf).masked_fill(points.isnan().any(dim=-1), 0.0)
+    missing = points.isnan().any(dim=-1)
+    x = points.masked_fill(missing[..., None], torch.nan)
+    residual = torch.full_like(points[..., 0], torch.inf).masked_fill(missing, 0.0)
     solvers: tuple[Solver, ...] = (_broyden, _newton, _following)
     for solver in solvers:
         unsettled = _columns(residual > tolerance)

@@ -50,7 +50,7 @@ class _Warp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         image, field = ctx.saved_tensors
         for_image = ctx.needs_input_grad[0]
         of_image = torch.zeros_like(image) if for_image else image[:, :0]
@@ -63,7 +63,7 @@ class _Warp(torch.autograd.Function):
             _differentiate(arrays, shape, out_shape, (first * planes, last * planes), ctx.border)
 
         _in_parts(run, len(field) * out_shape[0] // planes)
-        return of_image if for_image else None, of_field, None
+        return of_image, of_field, None  # autograd drops what nobody asked for
 
 
 def _arrays(*tensors: Tensor) -> Arrays:
@@ -100,7 +100,7 @@ def _between(x: np.float32, size: int, border: bool) -> tuple[Any, ...]:
     The comparisons are such that NaN reads the first voxel or, with zeros outside, nothing.
     """
     if border:
-        slope = f32(1) if x > f32(0) and x < f32(size - 1) else f32(0)
+        slope = f32(1) if x > f32(0) else f32(0)  # beyond the last voxel both voxels are that one
         inside = min(x, f32(size - 1)) if x > f32(0) else f32(0)
         low = i64(inside)
         high = inside - f32(low)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..utils import check_positive, format_shape
+from ..utils import check_finite, check_positive, format_shape
 from .affine import cube_axes, cube_points, float64_tensor
 from .separable import apply_separable
 from .transform import SpatialTransform
@@ -39,7 +39,7 @@ class RadialBasisTransform(SpatialTransform):
         sigma: standard deviation of the Gaussian in world units, one number or one for each world axis.
 
     Raises:
-        ValueError: when the shapes do not match or sigma is not positive.
+        ValueError: when the shapes do not match, a value is not finite or sigma is not positive.
 
     Example:
         >>> bump = RadialBasisTransform(np.zeros((1, 2)), np.array([[0.0, 2.0]]), sigma=3.0)
@@ -200,6 +200,8 @@ def _matched(control_points: Tensor | np.ndarray, name: str, values: Tensor | np
             f"control_points has shape {format_shape(c.shape)} and {name} {format_shape(v.shape)}; expected the same "
             "(B, K, D) with D of 2 or 3"
         )
+    check_finite("control_points", c)
+    check_finite(name, v)
     return c, v
 
 

@@ -188,11 +188,14 @@ class InverseTransform(SpatialTransform):
         missed = ~(residual <= tolerance)
         if bool(missed.any()):
             self._refuse(y, x, residual, tolerance)
-        if torch.is_grad_enabled():  # one differentiable Newton step carries the gradient (implicit function theorem)
-            jacobian = map_jacobian(self.transform._map, x)
-            error = self.transform._map(x) - points.double()
-            x = x - torch.linalg.solve_ex(jacobian, error[..., None])[0][..., 0]
-        return x
+        if not torch.is_grad_enabled():
+            return x
+        error = self.transform._map(x) - points.double()
+        if not error.requires_grad:
+            return x
+        # one differentiable Newton step carries the gradient (implicit function theorem)
+        jacobian = map_jacobian(self.transform._map, x)
+        return x - torch.linalg.solve_ex(jacobian, error[..., None])[0][..., 0]
 
     def _solved(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
         """Moving points (B, N, D) for each of B maps, their fixed points, the residuals (B, N) and the tolerance."""

@@ -6,6 +6,7 @@ import copy
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -55,6 +56,10 @@ def affine(grid: SamplingGrid, parameters: Tensor) -> SpatialTransform:
     return on_grid(grid, torch.cat([torch.eye(dims).to(turn) + turn, shift], dim=-1))
 
 
+def translation(grid: SamplingGrid, parameters: Tensor) -> SpatialTransform:
+    return AffineTransform.translation(world_vectors(grid, parameters)[:, 0])
+
+
 def similarity(grid: SamplingGrid, parameters: Tensor) -> SpatialTransform:
     """Turns about the grid's centre in the directions of its axes; without the last parameter, rigid."""
     dims, spacing = grid.spatial_dims, parameters.new_tensor(grid.spacing)
@@ -73,15 +78,17 @@ def radial_basis(grid: SamplingGrid, parameters: Tensor) -> SpatialTransform:
     return RadialBasisTransform.from_targets(control, targets, sigma=max(lattice.spacing))
 
 
-def spline(grid: SamplingGrid, parameters: Tensor) -> SpatialTransform:
+def spline(grid: SamplingGrid, parameters: Tensor, *, smoothing: float = 0.0) -> SpatialTransform:
     control = grid.resized((3,) * grid.spatial_dims).world(device=parameters.device).flatten(0, -2)
-    return ThinPlateSplineTransform(control, control + world_vectors(grid, parameters))
+    area_or_length = min(grid.spacing) ** (4 - grid.spatial_dims)  # the unit of the smoothing weight
+    targets = control + world_vectors(grid, parameters)
+    return ThinPlateSplineTransform(control, targets, smoothing=smoothing * area_or_length)
 
 
-def bspline(grid: SamplingGrid, parameters: Tensor) -> SpatialTransform:
-    lattice = control_lattice(grid, control_shape=(5,) * grid.spatial_dims)
+def bspline(grid: SamplingGrid, parameters: Tensor, *, order: int = 3) -> SpatialTransform:
+    lattice = control_lattice(grid, control_shape=(5,) * grid.spatial_dims, order=order)
     coefficients = world_vectors(grid, parameters).transpose(1, 2)
-    return BSplineTransform(coefficients.reshape(-1, grid.spatial_dims, *lattice.shape), lattice)
+    return BSplineTransform(coefficients.reshape(-1, grid.spatial_dims, *lattice.shape), lattice, order=order)
 
 
 def velocity(grid: SamplingGrid, parameters: Tensor) -> SpatialTransform:
@@ -128,17 +135,26 @@ class Family:
         return 0.3 * torch.rand(batch, self.count(grid), generator=generator(seed), dtype=torch.float64) - 0.15
 
 
+def a_lattice_of(size: int) -> Callable[[SamplingGrid], int]:
+    """Number of parameters of one vector at every point of a lattice."""
+    return lambda grid: grid.spatial_dims * size**grid.spatial_dims
+
+
 FAMILIES = {
-    "affine": Family(affine, lambda grid: grid.spatial_dims * (grid.spatial_dims + 1)),
-    "similarity": Family(similarity, lambda grid: grid.spatial_dims * (grid.spatial_dims + 1) // 2 + 1),
+    "translation": Family(translation, a_lattice_of(1), keeps_volume=True),
     "rigid": Family(similarity, lambda grid: grid.spatial_dims * (grid.spatial_dims + 1) // 2, keeps_volume=True),
-    "radial basis": Family(radial_basis, lambda grid: grid.spatial_dims * 3**grid.spatial_dims),
-    "thin-plate spline": Family(spline, lambda grid: grid.spatial_dims * 3**grid.spatial_dims),
-    "B-spline": Family(bspline, lambda grid: grid.spatial_dims * 5**grid.spatial_dims),
-    "velocity": Family(velocity, lambda grid: grid.spatial_dims * 5**grid.spatial_dims, miss=3e-3),
+    "similarity": Family(similarity, lambda grid: grid.spatial_dims * (grid.spatial_dims + 1) // 2 + 1),
+    "affine": Family(affine, lambda grid: grid.spatial_dims * (grid.spatial_dims + 1)),
+    "thin-plate spline": Family(spline, a_lattice_of(3)),
+    "smoothed thin-plate spline": Family(partial(spline, smoothing=0.5), a_lattice_of(3)),
+    "radial basis": Family(radial_basis, a_lattice_of(3)),
+    "B-spline of order 1": Family(partial(bspline, order=1), a_lattice_of(5)),
+    "B-spline of order 2": Family(partial(bspline, order=2), a_lattice_of(5)),
+    "B-spline of order 3": Family(bspline, a_lattice_of(5)),
     "dense": Family(dense, lambda grid: grid.spatial_dims * prod(grid.shape)),
+    "velocity": Family(velocity, a_lattice_of(5), miss=3e-3),
     "composite": Family(composite, lambda grid: sum(FAMILIES[n].count(grid) for n in ("affine", "thin-plate spline"))),
-    "inverse of a spline": Family(inverse_spline, lambda grid: grid.spatial_dims * 3**grid.spatial_dims, error=MISS),
+    "inverse of a spline": Family(inverse_spline, a_lattice_of(3), error=MISS),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from scipy.interpolate import RBFInterpolator
 
 from monai_cellreg.geometry import (
@@ -159,6 +160,9 @@ def test_parameters_move_points_as_itk(tmp_path: Path, physical: Physical, spati
 
 def test_thin_plate_is_that_of_scipy(physical: Physical, spatial_dims: int) -> None:
     parameters, landmarks, targets = thin_plate(spatial_dims)
+    if spatial_dims == 2:  # where elastix has two names for it
+        other = from_elastix([{**parameters, "SplineKernelType": ["ThinPlateR2LogRSpline"]}], physical.frame)
+        assert torch.equal(other.coefficients, from_elastix([parameters], physical.frame).coefficients)
     ours, x = from_elastix([parameters], physical.frame), drawn(spatial_dims)
     kernel = "thin_plate_spline" if spatial_dims == 2 else "linear"
     expected = RBFInterpolator(landmarks, targets, kernel=kernel, degree=1)(x)
@@ -259,6 +263,7 @@ def without(parameters: Map, key: str) -> Map:
         ([{**bspline(2)[0], "BSplineTransformSplineOrder": ["0"]}], "^BSplineTransformSplineOrder is '0', expected on"),
         ([{**bspline(2)[0], "UseCyclicTransform": ["true"]}], "^UseCyclicTransform is not 'false'"),
         ([{**thin_plate(3)[0], "SplineKernelType": ["VolumeSpline"]}], "^SplineKernelType is 'VolumeSpline', expected"),
+        ([{**thin_plate(3)[0], "SplineKernelType": ["ThinPlateR2LogRSpline"]}], "^SplineKernelType is 'ThinPlateR2"),
         ([{**thin_plate(2)[0], "SplineRelaxationFactor": ["0.1"]}], "^SplineRelaxationFactor is not 0; expected a"),
         (
             [{**thin_plate(2)[0], "FixedImageLandmarks": ["1"] * 16}],

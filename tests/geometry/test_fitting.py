@@ -221,8 +221,9 @@ def test_a_rigid_map_needs_a_plane_in_3d_and_a_sense_of_rotation_in_2d() -> None
 
 def test_one_bad_set_of_a_batch_is_enough() -> None:
     fixed, moving = pairs(2)
-    with pytest.raises(ValueError, match=r"do not determine a map of kind 'affine'"):
-        fit_affine(np.stack([fixed, np.zeros_like(fixed)]), np.stack([moving, moving]))
+    for bad in degenerate(2)["line"], degenerate(2)["coincident"]:
+        with pytest.raises(ValueError, match=r"do not determine a map of kind 'affine'"):
+            fit_affine(np.stack([fixed, bad]), np.stack([moving, moving]))
 
 
 def test_unsound_pairs_are_refused() -> None:

@@ -18,7 +18,7 @@ from monai_cellreg.geometry import (
     ThinPlateSplineTransform,
     sample,
 )
-from monai_cellreg.geometry.inversion import invert_points
+from monai_cellreg.geometry.inversion import folds_near, invert_points
 
 
 def cubic(x: torch.Tensor) -> torch.Tensor:
@@ -42,6 +42,37 @@ def test_roots_are_those_of_brentq(mapping) -> None:
     np.testing.assert_allclose(x.flatten(), expected, rtol=0, atol=1e-8)
     assert residual.shape == (2, 3)
     assert residual.max() <= 1e-10
+
+
+def test_gentle_map_takes_few_evaluations_and_no_derivatives() -> None:
+    calls = []
+
+    def gentle(x: torch.Tensor) -> torch.Tensor:
+        calls.append((x.shape[1], torch.is_grad_enabled()))
+        return x + 0.3 * torch.sin(x.flip(-1)) + torch.tensor([5.0, -2.0], dtype=torch.float64)
+
+    y = torch.rand(1, 1000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 8
+    x, residual = invert_points(gentle, y, tolerance=1e-9)
+    evaluated, with_gradient = zip(*calls, strict=True)
+    assert residual.max() <= 1e-9
+    assert not any(with_gradient)
+    assert len(calls) <= 10  # the fixed-point iteration takes 16
+    assert sum(evaluated) <= 8500  # settled points are left alone
+
+
+@pytest.mark.parametrize("angle_rad", [2.0, 6.0, 9.0])
+def test_whirl_is_inverted_by_the_opposite_whirl(angle_rad: float) -> None:
+    """Its middle turns by up to one and a half circles, so that most searches end in a wrong place."""
+
+    def whirl(x: torch.Tensor, sign: float = 1.0) -> torch.Tensor:
+        angle = sign * angle_rad * torch.exp(-x.square().sum(dim=-1) / 4)
+        cos, sin, (a, b) = angle.cos(), angle.sin(), x.unbind(-1)
+        return torch.stack([cos * a - sin * b, sin * a + cos * b], dim=-1)
+
+    y = 8 * torch.rand(2, 1000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 4
+    x, residual = invert_points(whirl, y, tolerance=1e-9)
+    assert residual.max() <= 1e-9
+    torch.testing.assert_close(x, whirl(y, sign=-1.0), rtol=0, atol=1e-7)
 
 
 def test_residual_says_what_was_not_reached() -> None:
@@ -176,6 +207,14 @@ def test_refusal_says_whether_the_map_folds_or_does_not_reach() -> None:
     assert (report.unreached, report.folded) == (0.5, 0.0)  # 2 and 3 are beyond a quarter turn
 
 
+def test_fold_is_looked_for_on_the_way_that_is_left() -> None:
+    x, wanted = (torch.tensor([[[a, 0.0], [0.2, 0.0]]], dtype=torch.float64) for a in (1.4, 1.5))
+    assert folds_near(torch.sin, x, wanted).tolist() == [[True, False]]  # the sine turns back between 1.4 and 1.91
+    assert folds_near(torch.sin, -x, -wanted).tolist() == [[True, False]]
+    assert folds_near(torch.sin, x, torch.sin(x)).tolist() == [[False, False]]
+    assert folds_near(torch.sin, x, wanted + 1).tolist() == [[True, False]]  # 2.5 itself is beyond the turn
+
+
 def test_map_of_everything_to_one_point_folds() -> None:
     for flat in (Pointwise(lambda x: 0 * x), bulge(4.0).then(Pointwise(lambda x: x[..., :1].expand_as(x)))):
         with pytest.raises(ValueError, match=r"at 100\.00% of the points .*: it folds near|folds near 100\.00%"):
@@ -206,6 +245,8 @@ def test_grid_of_a_quarter_of_a_million_voxels_is_inverted_in_seconds() -> None:
 def test_missing_points_stay_missing_and_do_not_disturb_others() -> None:
     transform = bulge(4.0)
     x = np.array([[3.0, 5.0], [np.nan, np.nan], [11.0, 7.0]])
+    half_known = np.array([[2.0, np.nan], [3.0, 4.0]])
+    assert np.isnan(transform.inverse().points(half_known)).tolist() == [[True, True], [False, False]]
     back = transform.inverse().points(transform.points(x))
     np.testing.assert_allclose(back, x, rtol=0, atol=1e-4)
     broken = bulge(np.nan).inverse()

@@ -86,6 +86,23 @@ def test_gradients_of_one_input(padding: str, calls: list[Tensor], monkeypatch: 
     assert len(calls) == 2
 
 
+def test_threads_share_no_voxel_that_they_add_to(calls: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[int] = []
+    inner = kernels._in_parts
+
+    def listening(run: Callable[[int, int], None], count: int) -> None:
+        parts.append(count)
+        inner(run, count)
+
+    monkeypatch.setattr(kernels, "_in_parts", listening)
+    field = (3 * drawn(2, 3, 5, 6, 9, seed=1)).requires_grad_()
+    for image, backward in ((drawn(2, 1, 5, 6, 9), 2 * 5), (drawn(2, 1, 5, 6, 9).requires_grad_(), 2)):
+        parts.clear()
+        warp(image, field).sum().backward()
+        assert parts == [2 * 5, backward]  # planes, or whole volumes
+    assert len(calls) == 2
+
+
 def test_whole_coordinates_are_exact_and_slope_forward(calls: list[Tensor]) -> None:
     depth = 40
     image = torch.arange(float(depth)).square().reshape(1, 1, depth, 1, 1)

@@ -72,9 +72,12 @@ def test_blocks_of_points_join(spatial_dims: int, monkeypatch: pytest.MonkeyPatc
     control, targets, x = corresponding(spatial_dims)
     transform = RadialBasisTransform.from_targets(control, targets, sigma=0.2)
     expected = transform.points(x)
-    for entries in (7, 7 * 20):  # one and seven points a block
+    blocks, kernel = [], rbf.gaussian_kernel
+    monkeypatch.setattr(rbf, "gaussian_kernel", lambda p, *given: blocks.append(p.shape[1]) or kernel(p, *given))
+    for entries, most in ((7, 1), (7 * 20, 7)):  # of points, beside 20 control points
         monkeypatch.setattr(rbf, "KERNEL_ENTRIES", entries)
         np.testing.assert_allclose(transform.points(x), expected, rtol=0, atol=1e-12)
+        assert max(blocks) == most
 
 
 def test_control_points_that_cannot_be_told_apart_are_refused(spatial_dims: int) -> None:
@@ -98,6 +101,13 @@ def test_control_points_and_weights_must_correspond(control: tuple[int, int], we
         RadialBasisTransform(np.zeros(control), np.zeros(weights), sigma=1.0)
     with pytest.raises(ValueError, match=r"^control_points has shape 1x5x\d and targets 1x\dx\d; expected the same"):
         RadialBasisTransform.from_targets(np.zeros(control), np.zeros(weights), sigma=1.0)
+
+
+def test_values_are_finite() -> None:
+    points, bad = np.zeros((3, 2)), np.full((3, 2), np.nan)
+    for name, given in (("control_points", (bad, points)), ("weights", (points, bad))):
+        with pytest.raises(ValueError, match=rf"^{name} holds 6 of 6 values that are NaN or infinite"):
+            RadialBasisTransform(*given, sigma=1.0)
 
 
 def test_width_is_one_positive_number_or_one_an_axis() -> None:

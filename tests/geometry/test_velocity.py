@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -139,6 +141,13 @@ def test_gradient_is_there_although_the_first_use_had_none(grid: SamplingGrid) -
     torch.testing.assert_close(transform.points(x).detach(), first, rtol=0, atol=0)
 
 
+def test_a_map_that_was_used_in_training_can_be_copied(grid: SamplingGrid) -> None:
+    transform, x = VelocityTransform(smooth_field(grid).requires_grad_(), grid), torch.tensor(middle(grid))
+    moved = transform.points(x)
+    assert moved.requires_grad
+    torch.testing.assert_close(copy.deepcopy(transform).points(x), moved, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("padding", ["border", "zeros", "reflection"])
 def test_exponential_is_that_of_monai(spatial_dims: int, padding: str) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -173,6 +182,7 @@ def test_exponential_is_float32_or_better(dtype: torch.dtype) -> None:
         ((1, 9), None),
         ((1, 9), (1, 4)),
         ((6, 7), (1, 3)),
+        ((6, 7), (3, 2)),
         ((8, 6, 10), (4, 6, 5)),
     ],
     ids=str,
