@@ -73,8 +73,8 @@ class InverseConsistencyLoss(ImageLoss):
         spacing: distance of neighbouring voxels of the fixed image along each axis; none for voxels.
 
     References:
-        Christensen and Johnson, Consistent image registration, IEEE TMI 20, 2001, eq. 3; the maps are composed here,
-        where they are inverted there.
+        Christensen and Johnson, Consistent image registration, IEEE TMI 2001; the maps are composed here, where they
+        are inverted there.
 
     Example:
         >>> import torch

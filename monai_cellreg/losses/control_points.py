@@ -16,7 +16,7 @@ from ..geometry.bspline_lattice import check_control_shape
 from ..geometry.separable import apply_separable
 from ..geometry.tps import kernel_sign, spline_system
 from ..utils import check_finite, format_shape
-from .ddf import is_finite
+from .ddf import is_finite, plain
 from .reduction import check_reduction
 
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(4)  # exact for products of two cubic pieces
@@ -70,8 +70,8 @@ class _BSplineEnergyLoss(_ControlPointLoss):
         self.lattice, self.order = lattice, order
         for degree in range(self.derivative + 1):
             for axis, (size, length) in enumerate(zip(lattice.shape, lattice.spacing, strict=True)):
-                gram = _gram_matrix(size, order, degree) / (size - order) / length ** (2 * degree)
-                self.register_buffer(f"gram_{degree}_{axis}", gram, persistent=False)
+                factor = _root_mean_square(size, order, degree) / length**degree
+                self.register_buffer(f"factor_{degree}_{axis}", factor, persistent=False)
 
     def forward(self, coefficients: Tensor) -> Tensor:
         """The energy of a spline.
@@ -87,12 +87,12 @@ class _BSplineEnergyLoss(_ControlPointLoss):
         """
         dims = self.lattice.spatial_dims
         self.lattice.check_fits("coefficients", coefficients, "B", dims)
-        values = coefficients.as_subclass(Tensor).double()
+        values = plain(coefficients, torch.float64)
         energy = values.new_zeros(values.shape[:2])
         for axes in combinations_with_replacement(range(dims), self.derivative):
-            matrices = [self.get_buffer(f"gram_{axes.count(axis)}_{axis}").double() for axis in range(dims)]
-            twice = 1 if len(set(axes)) == 1 else 2  # d_jk and d_kj
-            energy = energy + twice * (values * apply_separable(values, matrices)).flatten(2).sum(2)
+            matrices = [self.get_buffer(f"factor_{axes.count(axis)}_{axis}").double() for axis in range(dims)]
+            times = 1 if len(set(axes)) == 1 else 2  # d_jk and d_kj
+            energy = energy + times * apply_separable(values, matrices).square().flatten(2).sum(2)
         return self._reduced(energy, coefficients, "coefficients")
 
 
@@ -199,25 +199,26 @@ class ThinPlateSplineBendingLoss(_ControlPointLoss):
                 f"displacement has shape {format_shape(displacement.shape)}, expected (B, {count}, D), one vector for "
                 f"each of the {count} control points"
             )
-        values = displacement.as_subclass(Tensor).double()
+        values = plain(displacement, torch.float64)
         energy = (values * (self.matrix.double() @ values)).sum(1)
         return self._reduced(energy, displacement, "displacement")
 
 
-def _gram_matrix(size: int, order: int, derivative: int) -> Tensor:
-    """Integrals over the valid region of products of derivatives of the splines of one axis, in steps of its lattice.
+def _root_mean_square(size: int, order: int, derivative: int) -> Tensor:
+    """A matrix whose product with coefficients of one axis has the squared derivative's mean as squared length.
 
-    The derivative of a spline is a spline of one order less, of the differences of its coefficients.
+    The mean is over the valid region, the derivative in steps of the lattice. The derivative of a spline is a spline of
+    one order less, of the differences of its coefficients.
 
     Returns:
-        (size, size), float64.
+        (size, size) or smaller, float64.
     """
     cells, left = size - order, order - derivative
     difference = torch.eye(size, dtype=torch.float64).diff(n=derivative, dim=0)  # (size - derivative, size)
-    if left == 0:
-        return difference.T @ difference
+    if left == 0:  # constant on each cell
+        return difference / cells**0.5
     offset = torch.as_tensor((NODES + 1) / 2 + (left - 1) / 2)
     index = (torch.arange(cells, dtype=torch.float64)[:, None] + offset).flatten()
-    values = spline_matrix(index, size - derivative, left) @ difference  # at the nodes
-    weights = torch.as_tensor(NODE_WEIGHTS / 2).repeat(cells)
-    return values.T @ (weights[:, None] * values)
+    values = spline_matrix(index, size - derivative, left) @ difference  # at the nodes of all cells
+    weights = torch.as_tensor(NODE_WEIGHTS / 2).repeat(cells) / cells
+    return torch.linalg.qr(weights.sqrt()[:, None] * values, mode="r").R  # as short, and of no more rows than columns

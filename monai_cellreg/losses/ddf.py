@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from monai.data import MetaTensor
 from torch import Tensor
 
 from ..utils import check_finite, format_shape
@@ -31,7 +32,7 @@ def as_field(pred: Tensor, *, smallest: int) -> Tensor:
             f"pred is {size} thick along axis {thin} (spatial shape {format_shape(spatial)}), expected at least "
             f"{smallest} along every axis, which a difference reads; give a single slice as a 2D field"
         )
-    return _plain(pred, torch.promote_types(pred.dtype, torch.float32))
+    return plain(pred, torch.promote_types(pred.dtype, torch.float32))
 
 
 def as_weight(weight: Tensor, field: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def as_weight(weight: Tensor, field: Tensor) -> Tensor:
             f"weight has shape {format_shape(weight.shape)} but pred has shape {format_shape(field.shape)}, expected "
             f"({batch} or 1, 1, {', '.join(map(str, spatial))}); crop or resize the weight to the field"
         )
-    weight = _plain(weight, field.dtype)
+    weight = plain(weight, field.dtype)
     if may_look():
         check_finite("weight", weight)
         if bool((weight < 0).any()):
@@ -80,6 +81,6 @@ def is_finite(loss: Tensor) -> bool:
     return not may_look() or bool(loss.detach().isfinite().all())
 
 
-def _plain(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def plain(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Without the metadata of a MONAI tensor, which every operation would carry along."""
-    return (tensor if type(tensor) is Tensor else tensor.as_subclass(Tensor)).to(dtype)
+    return (tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor).to(dtype)

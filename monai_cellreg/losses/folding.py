@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from monai.utils import LossReduction
 from torch import Tensor, nn
 
@@ -36,18 +35,17 @@ class _DeterminantLoss(nn.Module):
             ValueError: when shapes do not fit, an axis is too thin, a value is not finite, or the weight is all 0.
         """
         field = as_field(pred, smallest=2)
-        with torch.autocast(field.device.type, enabled=False):
-            if weight is None:
-                penalty = self._penalty(jacobian_determinant(field))
-                loss = penalty.mean() if self.reduction == "mean" else penalty
+        if weight is None:
+            penalty = self._penalty(jacobian_determinant(field))
+            loss = penalty.mean() if self.reduction == "mean" else penalty
+        else:
+            weight = as_weight(weight, field)
+            visible = weight > 0
+            penalty = self._penalty(jacobian_determinant(field.masked_fill(~visible, 0), visible))
+            if self.reduction == "mean":
+                loss = (penalty * shares(weight, "every voxel")).sum() / len(field)
             else:
-                weight = as_weight(weight, field)
-                visible = weight > 0
-                penalty = self._penalty(jacobian_determinant(field.masked_fill(~visible, 0), visible))
-                if self.reduction == "mean":
-                    loss = (penalty * shares(weight, "every voxel")).sum() / len(field)
-                else:
-                    loss = penalty * weight
+                loss = penalty * weight
         if self.reduction == "sum":
             loss = loss.sum()
         if not is_finite(loss):

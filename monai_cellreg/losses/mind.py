@@ -37,7 +37,7 @@ class MINDSSCLoss(ImageLoss):
         Heinrich et al., MIND: modality independent neighbourhood descriptor for multi-modal deformable registration,
         Medical Image Analysis 16, 2012, eq. 4 (descriptor); Heinrich et al., Towards realtime multimodal fusion for
         image-guided interventions using self-similarities, MICCAI 2013 (pairs of neighbours). Both let an image go on
-        beyond its border, and call the sum of absolute differences of descriptors.
+        beyond its border; the loss there is the mean absolute difference of the descriptors.
 
     Example:
         >>> image = torch.rand(1, 1, 16, 12, generator=torch.Generator().manual_seed(0))
@@ -87,7 +87,7 @@ def mind_ssc(image: Tensor, *, radius: int, dilation: int, weight: Tensor | None
     visible = torch.ones_like(image[:1, :1]) if weight is None else (weight > 0).to(image.dtype)
     maps = _patch_differences(image, visible, radius, dilation)
     sums, counts = (torch.stack(parts, dim=2) for parts in zip(*maps, strict=True))
-    distances, seen = sums / counts.clamp_min(1), counts > 0
+    distances, seen = sums * (1 / counts.clamp_min(1)), counts > 0
     variance = distances.sum(2) / seen.sum(2).clamp_min(1)
     distances = torch.where(seen, distances, variance[:, :, None])
     axes = tuple(range(2, variance.ndim))

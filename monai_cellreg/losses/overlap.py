@@ -97,7 +97,8 @@ class SegmentationFeatureLoss(ImageLoss):
         reduction: ``"mean"``, ``"sum"`` or ``"none"``, which gives (B, F, *any size).
 
     References:
-        Mahapatra, Registration of histopathology images using self supervised fine grained feature maps, 2020, eq. 2.
+        Mahapatra, registration of histopathology images using self-supervised fine-grained segmentation feature maps
+        (SR-Net), eq. 2.
     """
 
     def __init__(self, network: nn.Module, reduction: LossReduction | str = LossReduction.MEAN) -> None:

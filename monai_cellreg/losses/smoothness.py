@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from math import prod
 
-import torch
 from monai.utils import LossReduction
 from torch import Tensor, nn
 
 from ..utils import check_finite, check_positive
-from .ddf import as_field, as_weight, is_finite, shares
+from .ddf import as_field, as_weight, is_finite, may_look, shares
 from .gradient import voxel_lengths
 from .quadratic import Square, combined, difference, energy_map, total_energy
 from .reduction import check_reduction
@@ -72,14 +71,13 @@ class SmoothnessLoss(nn.Module):
         """
         field = as_field(pred, smallest=3)
         squares = self._squares(self._lengths(field.shape[2:]))
-        with torch.autocast(field.device.type, enabled=False):
-            if weight is None:
-                loss = self._reduced(field, squares, None)
-            else:
-                weight = as_weight(weight, field)
-                loss = self._reduced(field, squares, _away_from_hidden(weight))
-                if not is_finite(loss):  # filled only now, which spares a copy of most fields
-                    loss = self._reduced(field.masked_fill(weight == 0, 0), squares, _away_from_hidden(weight))
+        if weight is None:
+            loss = self._reduced(field, squares, None)
+        else:
+            weight = as_weight(weight, field)
+            loss = self._reduced(field, squares, _away_from_hidden(weight))
+            if not (may_look() and is_finite(loss)):  # filled only now, which spares most fields a copy
+                loss = self._reduced(field.masked_fill(weight == 0, 0), squares, _away_from_hidden(weight))
         if not is_finite(loss):
             check_finite("pred", field)
         return loss

@@ -276,9 +276,11 @@ def test_weight_that_hides_all_or_is_negative_is_refused(member: Member) -> None
     weight[1, 1] = 0
     with pytest.raises(ValueError, match="weight is 0 everywhere in channel 1 of image 1, expected some voxel above 0"):
         member.build(2, "mean")(pred, target, weight)
-    weight[1, 1, 3, 4] = -0.5
-    with pytest.raises(ValueError, match=r"weight has a value of -0\.5, expected 0 \(hidden\) or more"):
-        member.build(2, "mean")(pred, target, weight)
+    for rest in (0.0, 1.0):
+        weight[1, 1] = rest
+        weight[1, 1, 3, 4] = -0.5
+        with pytest.raises(ValueError, match=r"weight has a value of -0\.5, expected 0 \(hidden\) or more"):
+            member.build(2, "mean")(pred, target, weight)
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,15 @@ def test_b_spline_bins_follow_the_range_of_each_image() -> None:
     torch.testing.assert_close(loss(scale * pred + 3, target - 7), expected, rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("offset", [-5.0, 5.0])
+def test_b_spline_bins_do_not_see_what_is_hidden(offset: float) -> None:
+    pred, target = (image.double() for image in images((13, 9)))
+    weight = (target > 0.2).double()
+    loss = GlobalMutualInformationLoss("b-spline")
+    expected = loss(pred[weight > 0][None, None], target[weight > 0][None, None])
+    torch.testing.assert_close(loss(pred + offset, target + offset, weight), expected, rtol=0, atol=1e-9)
+
+
 def test_gaussian_clips_to_the_unit_range() -> None:
     pred, target = images((13, 9))
     loss = GlobalMutualInformationLoss()
