@@ -5,10 +5,10 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 PACKAGE_FILES := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint mutants bench bench-joint clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/.runtime ## train and evaluate the joint bundle on embedded data, in a few minutes
 	.venv/bin/python -m monai_cellreg.benchmarks.demo --out runs/demo
@@ -21,14 +21,21 @@ lint: .venv/.dev ## check style, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-bench: .venv/.runtime ## measure the tables of BENCHMARKS.md
+mutants: .venv/.dev ## plant mistakes in the geometry and show which test catches each, in minutes
+	.venv/bin/python tests/mutants.py
+
+bench: .venv/.bench ## measure the speed of geometry and losses against MONAI and kornia, in minutes
+	OMP_NUM_THREADS=1 .venv/bin/python -m monai_cellreg.benchmarks.geometry --out runs/bench
+	OMP_NUM_THREADS=1 .venv/bin/python -m monai_cellreg.benchmarks.losses --out runs/bench
+
+bench-joint: .venv/.runtime ## train and measure the joint method's tables of BENCHMARKS.md, in hours
 	.venv/bin/python -m monai_cellreg.benchmarks.joint
 
 clean: ## remove the environment, caches and build leftovers, and keep runs/
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find monai_cellreg tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# The stamps are renewed when the package's requirements change; the linters and test tools come only with the second.
+# The stamps are renewed when the package's requirements change; the first holds what the package itself needs.
 .venv/.runtime: $(PACKAGE_FILES)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \
 	v >= (3, 11) or sys.exit(f"Python {v[0]}.{v[1]} is too old for the pins, expected 3.11; set PYTHON=/path/to/it"); \
@@ -39,4 +46,8 @@ clean: ## remove the environment, caches and build leftovers, and keep runs/
 
 .venv/.dev: .venv/.runtime
 	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv/.bench: .venv/.runtime
+	$(PIP) install -c constraints.txt -e '.[fast,bench]'
 	@touch $@

@@ -170,7 +170,7 @@ def smooth(batch: int, channels: int, size: tuple[int, ...], *, seed: int = 0) -
     """Smooth random numbers (batch, channels, *size) of a few units, to be differentiated."""
     coarse = 4 * drawn(batch, channels, *[max(s // 16, 2) for s in size], seed=seed)
     mode = "bilinear" if len(size) == 2 else "trilinear"
-    return functional.interpolate(coarse, size, mode=mode, align_corners=True).requires_grad_()
+    return functional.interpolate(coarse, size, mode=mode).requires_grad_()
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

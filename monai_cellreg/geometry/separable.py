@@ -39,7 +39,8 @@ def apply_separable(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     dtype = torch.promote_types(values.dtype, matrices[0].dtype)
     with torch.autocast(values.device.type, enabled=False):
         result = values.to(dtype)
-        for axis in sorted(range(len(shapes)), key=lambda a: 1 / shapes[a][1] - 1 / shapes[a][0]):  # fewest products
+        # fewest products first; among equals the last axis, whose product runs over contiguous memory
+        for axis in sorted(reversed(range(len(shapes))), key=lambda a: 1 / shapes[a][1] - 1 / shapes[a][0]):
             result = _contract(result, matrices[axis].to(dtype), axis + 2)
     return result
 

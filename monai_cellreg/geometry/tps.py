@@ -87,7 +87,7 @@ class ThinPlateSplineField(nn.Module):
         ValueError: when an axis has fewer than two control points.
     """
 
-    matrix: Tensor  # (voxels, K)
+    matrix: Tensor  # (K, voxels)
     control_points: Tensor  # (K, D) on the cube
 
     def __init__(self, spatial_size: Sequence[int], control_shape: Sequence[int]) -> None:
@@ -101,7 +101,7 @@ class ThinPlateSplineField(nn.Module):
         control = cube_points(self.control_shape)
         system = spline_system(control[None])[0]
         voxels = cube_points(self.spatial_size).split(CHUNK)
-        matrix = torch.cat([_basis(x[None], control[None])[0] @ system for x in voxels])  # (voxels, K)
+        matrix = torch.cat([(_basis(x[None], control[None])[0] @ system).T for x in voxels], dim=1)  # (K, voxels)
         self.register_buffer("matrix", matrix.float(), persistent=False)
         self.register_buffer("control_points", control, persistent=False)
         self.parameter_shape = tuple(control.shape)
@@ -109,7 +109,10 @@ class ThinPlateSplineField(nn.Module):
     def forward(self, parameters: Tensor) -> Tensor:
         """(B, K, D) control point displacements to a voxel field (B, D, *spatial_size)."""
         with torch.autocast(parameters.device.type, enabled=False):
-            return cube_to_voxel_ddf(parameters.float().transpose(1, 2) @ self.matrix.T, self.spatial_size)
+            rows = parameters.float().transpose(1, 2).flatten(0, 1)  # (B D, K): one product for the whole batch
+            return cube_to_voxel_ddf(
+                (rows @ self.matrix).reshape(len(parameters), -1, self.matrix.shape[1]), self.spatial_size
+            )
 
     def transform(self, parameters: Tensor) -> ThinPlateSplineTransform:
         """The map of the cube [-1, 1]^D that the displacements (B, K, D) mean."""

@@ -112,8 +112,8 @@ class NormalizedMutualInformationLoss(_HistogramLoss):
         num_bins: number of bins of each image.
         sigma_ratio: standard deviation of the Gaussian in bins.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``, which gives (B,).
-        smooth_nr: added to each probability within the logarithm.
-        smooth_dr: smallest joint entropy that is divided by.
+        smooth_nr: smallest probability of which a logarithm is taken.
+        smooth_dr: added above and below the fraction, so that two constant images give -1.
 
     References:
         Studholme et al., An overlap invariant entropy measure of 3D medical image alignment, Pattern Recognition 32,
@@ -124,7 +124,7 @@ class NormalizedMutualInformationLoss(_HistogramLoss):
         """Negative ratios of entropies (B,)."""
         joint = self.joint(images)
         marginals = self._entropy(joint.sum(2)) + self._entropy(joint.sum(1))
-        return -marginals / self._entropy(joint.flatten(1)).clamp_min(self.smooth_dr)
+        return -(marginals + self.smooth_dr) / (self._entropy(joint.flatten(1)) + self.smooth_dr)
 
     def _entropy(self, probability: Tensor) -> Tensor:
-        return -(probability * torch.log(probability + self.smooth_nr)).sum(1)
+        return -(probability * torch.log(probability.clamp_min(self.smooth_nr))).sum(1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from monai_cellreg.benchmarks import timing
-from monai_cellreg.benchmarks.timing import COPY, Timing, compare, gradients, one_thread, peak_bytes, table, write
+from monai_cellreg.benchmarks.timing import Timing, compare, gradients, one_thread, peak_bytes, table, write
 
 
 @pytest.fixture
@@ -21,21 +21,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+def taking(clock: list[float], *seconds: float) -> Callable[[], None]:
+    """A candidate whose runs take so long."""
+    left = iter(seconds)
+
+    def run() -> None:
+        clock[0] += next(left)
+
+    return run
+
+
 def test_ratios_are_medians_over_rounds(clock: list[float]) -> None:
     order: list[str] = []
 
-    def taking(name: str, *seconds: float) -> Callable[[], None]:
-        left = iter(seconds)
-
-        def run() -> None:
-            order.append(name)
-            clock[0] += next(left)
-
-        return run
+    def telling(name: str, run: Callable[[], None]) -> Callable[[], None]:
+        return lambda: (order.append(name), run())[1]
 
     # the first run is not counted; in the second round a neighbour slows all ten times
-    peer, fast = taking("peer", 99, 2, 20, 4, 0), taking("fast", 99, 1, 12, 1, 0)
-    slow, quick = compare("part", {"peer": peer, "fast": fast}, repeats=3)
+    runs = {"peer": taking(clock, 99, 2, 20, 4, 0), "fast": taking(clock, 99, 1, 12, 1, 0)}
+    slow, quick = compare("part", {name: telling(name, run) for name, run in runs.items()}, repeats=3)
     assert (slow.part, slow.candidate, slow.ratio, slow.times_copy) == ("part", "peer", 1.0, None)
     assert (quick.candidate, quick.seconds, quick.best_seconds) == ("fast", 1, 1)
     assert slow.seconds == 4 and slow.best_seconds == 2
@@ -44,19 +48,17 @@ def test_ratios_are_medians_over_rounds(clock: list[float]) -> None:
     assert sorted(order[-2:]) == ["fast", "peer"]  # once more, for the memory
 
 
-def test_copy_runs_along_and_moves_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
-    inner = timing._copy
+def test_copy_runs_along_and_is_what_times_copy_refers_to(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    copy = taking(clock, 99, 0.5, 0.5)
+    monkeypatch.setattr(timing, "_copy", lambda moved_bytes: (asked.append(moved_bytes), copy)[1])
+    timings = compare("part", {"peer": taking(clock, 99, 2, 2, 0)}, repeats=2, moved_bytes=4000)
+    assert [t.candidate for t in timings] == ["peer"]
+    assert timings[0].times_copy == 4 and asked == [4000]
 
-    def listening(moved_bytes: int) -> Callable[[], object]:
-        run = inner(moved_bytes)
-        made.append(run().nbytes)
-        return run
 
-    monkeypatch.setattr(timing, "_copy", listening)
-    (only,) = compare("part", {"peer": lambda: torch.ones(10)}, repeats=2, moved_bytes=4000)
-    assert made == [2000]  # read, and written once more
-    assert only.candidate != COPY and only.times_copy is not None and only.times_copy > 0
+def test_copy_reads_half_of_the_bytes_and_writes_half() -> None:
+    assert timing._copy(4000)().nbytes == 2000
 
 
 def test_one_thread_and_back() -> None:

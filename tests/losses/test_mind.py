@@ -85,6 +85,23 @@ def test_flat_regions_do_not_amplify_noise() -> None:
     assert MINDSSCLoss(1, 1, reduction="none")(noisy, image)[..., :10].max() < 1e-6
 
 
+def test_each_image_has_its_own_least_variance_by_what_is_seen_of_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(2, 2, 12, 14, dtype=torch.float64, generator=generator)
+    image[..., :7] *= 1e-3  # nearly flat: the least variance counts there
+    image[1, 0] *= 50
+    found = mind_ssc(image, radius=1, dilation=1)
+    for b, c in np.ndindex(2, 2):
+        alone = mind_ssc(image[b : b + 1, c : c + 1], radius=1, dilation=1)
+        torch.testing.assert_close(found[b, c], alone[0, 0], rtol=1e-9, atol=0)
+    weight = torch.zeros(1, 1, 12, 14, dtype=torch.float64)
+    weight[..., 2:9, :9] = 0.3
+    boxed = mind_ssc(image.where(weight > 0, 0), radius=1, dilation=1, weight=weight)
+    cropped = mind_ssc(image[..., 2:9, :9], radius=1, dilation=1)
+    torch.testing.assert_close(boxed[..., 2:9, :9], cropped, rtol=1e-9, atol=0)
+    assert (cropped[..., :5] > 0.9).all()  # not the values that noise of unit variance would have
+
+
 def test_lowest_in_place_for_inverted_contrast(spatial_dims: int) -> None:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 1, *(6,) * spatial_dims, generator=generator)

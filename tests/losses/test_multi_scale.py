@@ -46,6 +46,20 @@ def test_blocks_are_weighted(spatial_dims: int) -> None:
     assert float(MultiScaleLoss(MSELoss(), [2])(pred, target, weight)) == pytest.approx(expected, abs=1e-12)
 
 
+def test_hidden_blocks_are_zero_to_any_loss() -> None:
+    seen: list[Tensor] = []
+
+    class Watching(nn.Module):
+        def forward(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+            seen.extend([pred, target, weight])
+            return pred.sum()
+
+    MultiScaleLoss(Watching(), [2])(*images((8, 6)))
+    for image in seen:
+        assert bool(torch.isfinite(image).all())
+        assert float(image[:, :, 0].abs().max()) == 0 < float(image[:, :, 1:].min())
+
+
 def test_axis_shorter_than_a_block_becomes_one() -> None:
     pred, target, _ = images((2, 8))
     found = MultiScaleLoss(MSELoss(), [4])(pred, target)

@@ -55,6 +55,8 @@ def test_sign_and_scale_do_not_matter(spatial_dims: int, factor: float) -> None:
     torch.testing.assert_close(loss(pred, factor * target), expected, rtol=1e-6, atol=0)
     single = loss((factor * pred).float(), (target / factor).float())
     torch.testing.assert_close(single.double(), expected, rtol=1e-5, atol=0)
+    large = loss(*((1e10 * image).float() for image in (pred, target)))  # whose fourth powers float32 does not hold
+    torch.testing.assert_close(large.double(), expected, rtol=1e-5, atol=0)
     fixed = NormalizedGradientFieldsLoss(0.3)
     torch.testing.assert_close(fixed(-pred, target), fixed(pred, target), rtol=1e-9, atol=0)
     assert abs(fixed(2 * pred, target) - fixed(pred, target)) > 1e-3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from monai_cellreg.geometry import ThinPlateSplineField
 from monai_cellreg.transforms import DeformationRange, KnownPairs
+from monai_cellreg.transforms.deformation_family import FAMILIES
 
 FLAT, VOLUME = (40, 56), (24, 20, 28)
 EVERY_SIZE = pytest.mark.parametrize("size", [FLAT, VOLUME], ids=["2D", "3D"])
@@ -91,21 +93,24 @@ def test_pose_moves_the_scene_the_same_way_in_both_images() -> None:
 
 
 @EVERY_SIZE
-def test_pose_turns_mirrors_scales_and_shifts(size: tuple[int, ...]) -> None:
-    """Images of the coordinates show where each voxel was read: at ``linear @ x + shift`` of the cube."""
-    cube = np.stack(np.meshgrid(*[np.linspace(-1, 1, s) for s in size], indexing="ij"))
-    image = torch.from_numpy(cube).float().expand(40, *cube.shape)
-    read = maker(size)(image, image[:, :1])["moving"].double().numpy()
-    inside = np.linalg.norm(cube, axis=0) < 0.6  # stays inside under every pose
-    points = np.column_stack([cube[:, inside].T, np.ones(inside.sum())])
+@pytest.mark.parametrize("spacing", [None, (2.0, 0.7, 1.0)], ids=["even", "uneven"])
+def test_pose_turns_mirrors_scales_and_shifts(size: tuple[int, ...], spacing: tuple[float, ...] | None) -> None:
+    """Images of the coordinates show where each voxel was read; in physical space that is no shear."""
+    spacing = spacing and spacing[: len(size)]
+    half = (np.array(size) - 1) / 2 * (spacing or 1.0)
+    place = np.stack(np.meshgrid(*[np.linspace(-h, h, s) for h, s in zip(half, size, strict=True)], indexing="ij"))
+    image = torch.from_numpy(place).float().expand(30, *place.shape)
+    read = maker(size, spacing=spacing)(image, image[:, :1])["moving"].double().numpy()
+    inside = np.linalg.norm(place, axis=0) < 0.6 * half.min()  # stays inside under every pose
+    points = np.column_stack([place[:, inside].T, np.ones(inside.sum())])
     fits = np.stack([np.linalg.lstsq(points, r[:, inside].T, rcond=None)[0] for r in read])  # (40, D + 1, D)
-    assert np.abs(points @ fits[0] - read[0][:, inside].T).max() < 1e-4
+    assert np.abs(points @ fits[0] - read[0][:, inside].T).max() < 1e-3
     scales = np.linalg.svd(fits[:, :-1])[1]
     np.testing.assert_allclose(scales / scales[:, :1], 1, atol=1e-3)
     assert 0.79 < scales.min() < 0.85 and 1.15 < scales.max() < 1.26
-    shifts = np.abs(fits[:, -1])
+    shifts = np.abs(fits[:, -1]) / half
     assert 0.06 < shifts.max() <= 0.0751 and 0.03 < shifts.mean() < 0.045
-    assert 8 < np.sum(np.linalg.det(fits[:, :-1]) < 0) < 32
+    assert 6 < np.sum(np.linalg.det(fits[:, :-1]) < 0) < 24
     assert np.abs(fits[:, :-1].mean(0)).max() < 0.35  # no direction is preferred
 
 
@@ -142,10 +147,88 @@ def test_never_folds(size: tuple[int, ...], deformation: DeformationRange) -> No
     parameters = pairs.draw(8)
     assert parameters.abs().amax((1, 2)).min() > 0.01
     fine = tuple(100 if len(size) == 2 else 40 for _ in size)  # not the lattice on which draws are checked
-    fields = ThinPlateSplineField(fine, pairs.field.control_shape)(parameters).double().numpy()
-    for field in fields:
+    assert least_determinant(ThinPlateSplineField(fine, pairs.field.control_shape)(parameters)) > 0
+
+
+def least_determinant(fields: Tensor) -> float:
+    """The smallest Jacobian determinant of voxel fields (B, D, *spatial), by NumPy's differences."""
+    least = np.inf
+    for field in fields.double().numpy():
         rows = [np.stack(np.gradient(component), axis=-1) for component in field]
-        assert np.linalg.det(np.stack(rows, axis=-2) + np.eye(len(size))).min() > 0
+        least = min(least, np.linalg.det(np.stack(rows, axis=-2) + np.eye(len(field))).min())
+    return float(least)
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("wild", [False, True])
+def test_every_family_deforms_and_never_folds(size: tuple[int, ...], family: str, wild: bool) -> None:
+    deformation = replace(WILD if wild else DeformationRange(least=1.0), family=family)
+    pairs = maker(size, deformation=deformation)
+    made = pairs(*scene(size, batch=2))
+    assert torch.equal(made["fixed_to_moving"], pairs.field(made["parameters"]))
+    assert least_determinant(made["fixed_to_moving"]) > 0.05
+    assert made["fixed_to_moving"].abs().flatten(1).amax(1).min() > 1
+    assert not torch.equal(made["fixed_to_moving"][0], made["fixed_to_moving"][1])
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_reads_fixed_through_the_truth(size: tuple[int, ...], family: str) -> None:
+    made = maker(size, deformation=DeformationRange(least=1.0, family=family))(*scene(size, batch=1))
+    fixed, moving, field = (made[name][0].double().numpy() for name in ("fixed", "moving", "fixed_to_moving"))
+    assert difference(fixed[0], moving[0], field) < 0.04
+
+
+@EVERY_SIZE
+@pytest.mark.parametrize("family", ["thin_plate_spline", "affine", "bspline"])
+def test_families_turn_rigidly_and_alike(size: tuple[int, ...], family: str) -> None:
+    """Without local displacements the families are the same affine map, in physical space a rotation and a shift."""
+    deformation = DeformationRange(stretch=0, local=0, least=1.0, rotation_deg=20)
+    spacing = (1.5, 0.8, 1.0)[: len(size)]
+    splines = maker(size, deformation=replace(deformation, shift=0), spacing=spacing)
+    pairs = maker(size, deformation=replace(deformation, shift=0, family=family), spacing=spacing)
+    field = pairs.field(pairs.draw(1))
+    if family == "affine":  # draws as many numbers as the spline
+        assert (field - splines.field(splines.draw(1))).abs().max() < 1e-4
+    index = np.indices(size).reshape(len(size), -1)
+    moved = index + field[0].flatten(1).double().numpy()
+    fit = np.linalg.lstsq(np.vstack([index, np.ones(index.shape[1])]).T, moved.T, rcond=None)[0]
+    assert np.abs(fit.T @ np.vstack([index, np.ones(index.shape[1])]) - moved).max() < 1e-3
+    turn = np.diag(spacing) @ fit[:-1].T @ np.diag(1 / np.array(spacing))
+    np.testing.assert_allclose(turn @ turn.T, np.eye(len(size)), atol=1e-4)
+    assert np.abs(turn - np.eye(len(size))).max() > 0.02
+
+
+def test_affine_takes_the_best_fit_of_the_displacements_of_its_control_points() -> None:
+    deformation = DeformationRange(local=0.03, least=1.0)  # that has not to be scaled down
+    drawn = maker(deformation=deformation).draw(2).double().numpy()
+    affine = maker(deformation=replace(deformation, family="affine")).draw(2).numpy()
+    control = np.stack(np.meshgrid(*[np.linspace(-1, 1, 5)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    for displacements, found in zip(drawn, affine, strict=True):
+        fit = np.linalg.lstsq(np.column_stack([control, np.ones(25)]), displacements, rcond=None)[0]
+        np.testing.assert_allclose(found, fit.T, atol=1e-5)
+
+
+def test_velocity_flows_the_displacement_of_the_bspline() -> None:
+    deformation = DeformationRange(local=0.01, rotation_deg=1, stretch=0.01, shift=0.01, least=1.0)
+    velocity, spline = (maker(deformation=replace(deformation, family=name)) for name in ("velocity", "bspline"))
+    drawn, coefficients = velocity.draw(1), spline.draw(1)
+    torch.testing.assert_close(drawn, spline.field(coefficients))
+    assert (velocity.field(drawn) - drawn).abs().max() < 0.1 * drawn.abs().max()  # nearly at rest, a flow is straight
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"deformation": DeformationRange(family="spline")}, "family is 'spline', expected one of"),
+        ({"spacing": (1.0, 2.0, 3.0)}, r"spacing is \(1.0, 2.0, 3.0\) for spatial_size \(40, 56\)"),
+        ({"spacing": (1.0, -2.0)}, "spacing is .* expected finite numbers above 0"),
+    ],
+)
+def test_unsound_settings_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        maker(**options)
 
 
 def test_deformation_that_cannot_be_tamed_is_refused() -> None:
@@ -158,8 +241,8 @@ def test_range_scales_the_deformation() -> None:
     torch.testing.assert_close(large, 2 * small)  # the same draws
     assert small.std().item() == pytest.approx(0.02, rel=0.1)
     turned = maker(deformation=DeformationRange(10.0, 0, 0, 0, least=1.0)).draw(400)
-    corner = turned[:, 0]  # of the cube: a turn by an angle a moves it by 2 * 2 ** 0.5 * sin(a / 2)
-    angle = 2 * np.arcsin(corner.norm(dim=1).numpy() / (2 * 2**0.5))
+    half = (torch.tensor(FLAT) - 1) / 2  # a turn by an angle a moves the corner by 2 * |half| * sin(a / 2)
+    angle = 2 * np.arcsin((turned[:, 0] * half).norm(dim=1).numpy() / (2 * half.norm().item()))
     assert np.rad2deg(np.sqrt(np.mean(angle**2))) == pytest.approx(10.0, rel=0.1)
 
 
