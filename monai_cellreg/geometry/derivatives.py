@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -45,4 +45,27 @@ def voxel_jacobian(displacement_vox: Tensor) -> Tensor:
 
 def voxel_jacobian_determinant(displacement_vox: Tensor) -> Tensor:
     """Determinant (B, *spatial) of :func:`voxel_jacobian`; at most zero where the map folds."""
-    return torch.linalg.det(voxel_jacobian(displacement_vox))
+    columns = torch.gradient(displacement_vox, dim=list(range(2, displacement_vox.ndim)))
+    return jacobian_determinant([column.unbind(1) for column in columns])
+
+
+def jacobian_determinant(columns: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Determinant of ``I + du/dx``, exact and differentiable also where it is singular, voxel by voxel.
+
+    Args:
+        columns: ``columns[j][i] = d u_i / d x_j``, tensors of one shape.
+
+    Returns:
+        A tensor of that shape.
+    """
+    rows = zip(*columns, strict=True)
+    return _determinant([[x + 1 if i == j else x for j, x in enumerate(row)] for i, row in enumerate(rows)])
+
+
+def _determinant(matrix: Sequence[Sequence[Tensor]]) -> Tensor:
+    """By Laplace's rule."""
+    first, *others = matrix
+    if not others:
+        return first[0]
+    parts = [x * _determinant([[*row[:j], *row[j + 1 :]] for row in others]) for j, x in enumerate(first)]
+    return sum(parts[2::2], parts[0]) - sum(parts[3::2], parts[1])

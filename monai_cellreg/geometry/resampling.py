@@ -86,5 +86,5 @@ def resample_image(
         raise ValueError(
             f"transform holds {warped.shape[0]} maps; expected one for one image. Use resample for several"
         )
-    meta = dict(image.meta) if isinstance(image, MetaTensor) else {}
+    meta = image.meta if isinstance(image, MetaTensor) else {}
     return fixed_grid.to_image(MetaTensor(warped[0], meta=meta))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from monai.utils import LossReduction
 from torch import Tensor, nn
 
+from ..geometry.derivatives import jacobian_determinant
 from ..utils import check_choice, check_finite, check_positive
 from .ddf import as_field, as_weight, is_finite, shares
 from .gradient import spatial_gradient
@@ -36,12 +35,12 @@ class _DeterminantLoss(nn.Module):
         """
         field = as_field(pred, smallest=2)
         if weight is None:
-            penalty = self._penalty(jacobian_determinant(field))
+            penalty = self._penalty(field_determinant(field))
             loss = penalty.mean() if self.reduction == "mean" else penalty
         else:
             weight = as_weight(weight, field)
             visible = weight > 0
-            penalty = self._penalty(jacobian_determinant(field.masked_fill(~visible, 0), visible))
+            penalty = self._penalty(field_determinant(field.masked_fill(~visible, 0), visible))
             if self.reduction == "mean":
                 loss = (penalty * shares(weight, "every voxel")).sum() / len(field)
             else:
@@ -77,6 +76,7 @@ class FoldingLoss(_DeterminantLoss):
         orientation consistency (threshold 0, power 1).
 
     Example:
+        >>> import torch
         >>> rows = torch.arange(4.0).reshape(1, 1, 4, 1).expand(1, 1, 4, 5)
         >>> FoldingLoss(power=1)(torch.cat([-1.5 * rows, 0 * rows], dim=1))  # turns the rows round: det J = -0.5
         tensor(0.5000)
@@ -112,6 +112,7 @@ class VolumeChangeLoss(_DeterminantLoss):
         an incompressibility constraint, IEEE TMI 22, 2003 (there the absolute value of the logarithm).
 
     Example:
+        >>> import torch
         >>> rows = torch.arange(4.0).reshape(1, 1, 4, 1).expand(1, 1, 4, 5)
         >>> VolumeChangeLoss()(torch.cat([rows, 0 * rows], dim=1))  # twice the volume: log(2)**2
         tensor(0.4805)
@@ -127,22 +128,11 @@ class VolumeChangeLoss(_DeterminantLoss):
         return (above.log() + (determinant - above) / self.floor).square()
 
 
-def jacobian_determinant(field: Tensor, visible: Tensor | None = None) -> Tensor:
+def field_determinant(field: Tensor, visible: Tensor | None = None) -> Tensor:
     """Jacobian determinant (B, 1, *spatial) of ``x + field(x)`` in voxels; see :func:`spatial_gradient`.
 
     Args:
         field: (B, D, *spatial) in voxels.
         visible: (B or 1, 1, *spatial) boolean; all voxels when None.
     """
-    columns = spatial_gradient(field, visible)  # d u / d x_j, each (B, D, *spatial)
-    rows = zip(*(column.split(1, dim=1) for column in columns), strict=True)
-    return _determinant([[x + 1 if i == j else x for j, x in enumerate(row)] for i, row in enumerate(rows)])
-
-
-def _determinant(matrix: Sequence[Sequence[Tensor]]) -> Tensor:
-    """By Laplace's rule, which is exact and differentiable also where the matrix is singular."""
-    first, *others = matrix
-    if not others:
-        return first[0]
-    parts = [x * _determinant([[*row[:j], *row[j + 1 :]] for row in others]) for j, x in enumerate(first)]
-    return sum(parts[2::2], parts[0]) - sum(parts[3::2], parts[1])
+    return jacobian_determinant([column.split(1, dim=1) for column in spatial_gradient(field, visible)])

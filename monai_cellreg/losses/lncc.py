@@ -81,7 +81,7 @@ class LocalNormalizedCrossCorrelationLoss(ImageLoss):
     def unlikeness(self, images: ImagePair) -> Tensor:
         """Negative squared correlations (B, C, *spatial)."""
         offsets = [_mean_visible(image, images.weight) for image in images[:2]]
-        return -_LocalCorrelation.apply(images.pred, images.target, *offsets, self.window)
+        return _LocalUnlikeness.apply(images.pred, images.target, *offsets, self.window)
 
 
 @dataclass(frozen=True)
@@ -120,32 +120,33 @@ def _mean_visible(image: Tensor, weight: Tensor | None) -> Tensor:
 
 def _moments(images: Sequence[Tensor], offsets: Sequence[Tensor], window: _Window) -> _Moments:
     """The offsets cancel; without them a small variance would drown in the rounding of large squares."""
-    pred, target = (window.padded(image) - offset for image, offset in zip(images, offsets, strict=True))
+    pred, target = (window.padded(image).sub_(offset) for image, offset in zip(images, offsets, strict=True))
     pred_sum, target_sum = window_sum(pred, window.taps), window_sum(target, window.taps)
 
     def deviations(product: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        return torch.addcmul(window_sum(product, window.taps), first, second, value=-1 / window.volume)
+        return window_sum(product, window.taps).addcmul_(first, second, value=-1 / window.volume)
 
     return _Moments(
         pred_sum,
         target_sum,
         deviations(pred * target, pred_sum, target_sum),
-        deviations(pred * pred, pred_sum, pred_sum).clamp_min(window.smooth_dr),
-        deviations(target * target, target_sum, target_sum).clamp_min(window.smooth_dr),
+        deviations(pred * pred, pred_sum, pred_sum).clamp_min_(window.smooth_dr),
+        deviations(target * target, target_sum, target_sum).clamp_min_(window.smooth_dr),
     )
 
 
-def _correlation(moments: _Moments, window: _Window) -> Tensor:
-    denominator = moments.pred_variance * moments.target_variance
-    return (moments.covariance.square() + window.smooth_nr) / denominator
+def _unlikeness(moments: _Moments, denominator: Tensor, window: _Window) -> Tensor:
+    """Negative squared correlation around every voxel."""
+    offset = denominator.new_tensor(-window.smooth_nr)
+    return torch.addcmul(offset, moments.covariance, moments.covariance, value=-1) / denominator
 
 
-class _LocalCorrelation(torch.autograd.Function):
-    """Squared correlation around every voxel.
+class _LocalUnlikeness(torch.autograd.Function):
+    """Negative squared correlation around every voxel.
 
-    With window sums ``S``, volume ``N`` and the correlation ``r = (cov**2 + nr) / (var_p var_t)`` of images ``p, t``,
-    the gradient of ``sum g r`` in ``p`` is ``t S(a) + p S(b) - S(a S(t) + b S(p)) / N``, where
-    ``a = 2 g cov / (var_p var_t)`` and ``b = -2 g r / var_p``, or 0 where the variance is below ``smooth_dr``.
+    With window sums ``S``, volume ``N`` and the value ``r = -(cov**2 + nr) / (var_p var_t)`` of images ``p, t``, the
+    gradient of ``sum g r`` in ``p`` is ``2 / N S(a S(t) + b S(p)) - 2 t S(a) - 2 p S(b)``, where
+    ``a = g cov / (var_p var_t)`` and ``b = g r / var_p``, or 0 where the variance is below ``smooth_dr``.
     """
 
     @staticmethod
@@ -154,36 +155,37 @@ class _LocalCorrelation(torch.autograd.Function):
     ) -> Tensor:
         offsets = (pred_offset, target_offset)
         moments = _moments((pred, target), offsets, window)
-        correlation = _correlation(moments, window)
+        denominator = moments.pred_variance * moments.target_variance
+        unlikeness = _unlikeness(moments, denominator, window)
         ctx.window = window
         if any(ctx.needs_input_grad):
-            slope = 2 * moments.covariance / (moments.pred_variance * moments.target_variance)
-            declines = [
-                torch.where(variance > window.smooth_dr, -2 * correlation / variance, 0) if needed else None
+            factors = [
+                (unlikeness / variance).masked_fill_(variance <= window.smooth_dr, 0) if needed else None
                 for variance, needed in zip(moments[3:], ctx.needs_input_grad, strict=False)
             ]
-            ctx.save_for_backward(pred, target, *offsets, *moments[:2], *declines, slope)
-        return correlation
+            slope = moments.covariance / denominator
+            ctx.save_for_backward(pred, target, *offsets, *moments[:2], *factors, slope)
+        return unlikeness
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
         window, saved = ctx.window, ctx.saved_tensors
-        images, offsets, sums, declines, slope = saved[:2], saved[2:4], saved[4:6], saved[6:8], saved[8]
+        images, offsets, sums, factors, slope = saved[:2], saved[2:4], saved[4:6], saved[6:8], saved[8]
         if torch.is_grad_enabled():  # the gradient is to be differentiated in turn
-            correlation = _correlation(_moments(images, offsets, window), window)
+            moments = _moments(images, offsets, window)
+            unlikeness = _unlikeness(moments, moments.pred_variance * moments.target_variance, window)
             needed = [image for image in images if image.requires_grad]
-            found = iter(torch.autograd.grad(correlation, needed, scale, create_graph=True))
+            found = iter(torch.autograd.grad(unlikeness, needed, scale, create_graph=True))
             return *(next(found) if image.requires_grad else None for image in images), None, None, None
         a = scale * slope
         sum_a = window.sum(a)
         centred = [image - offset for image, offset in zip(images, offsets, strict=True)]
-        gradients: list[Tensor | None] = []
-        for own, decline in enumerate(declines):
-            if decline is None:
-                gradients.append(None)
+        gradients: list[Tensor | None] = [None, None]
+        for own, factor in enumerate(factors):
+            if factor is None:
                 continue
-            b = scale * decline
-            means = window.sum((a * sums[1 - own]).addcmul_(b, sums[own]))
-            slopes = (sum_a * centred[1 - own]).addcmul_(window.sum(b), centred[own])
-            gradients.append(slopes.sub_(means, alpha=1 / window.volume))
+            b = scale * factor
+            through_means = window.sum((a * sums[1 - own]).addcmul_(b, sums[own])).mul_(2 / window.volume)
+            direct = through_means.addcmul_(sum_a, centred[1 - own], value=-2)
+            gradients[own] = direct.addcmul_(window.sum(b), centred[own], value=-2)
         return *gradients, None, None, None

@@ -122,6 +122,7 @@ class DiffusionLoss(SmoothnessLoss):
         1/2); Balakrishnan et al., VoxelMorph, IEEE TMI 2019 (there with forward differences).
 
     Example:
+        >>> import torch
         >>> rows = torch.arange(4.0).reshape(1, 1, 4, 1).expand(1, 1, 4, 5)
         >>> DiffusionLoss()(torch.cat([2 * rows, 0 * rows], dim=1))  # (2**2 + 0) / 2 components
         tensor(2.)
@@ -154,6 +155,7 @@ class BendingEnergyLoss(SmoothnessLoss):
         over a control point lattice (:class:`BSplineBendingLoss`).
 
     Example:
+        >>> import torch
         >>> rows = torch.arange(4.0).reshape(1, 1, 4, 1).expand(1, 1, 4, 5)
         >>> BendingEnergyLoss()(torch.cat([rows**2, 0 * rows], dim=1))  # (2**2 + 0) / 2 components
         tensor(2.)

@@ -128,7 +128,7 @@ class KnownPairs:
         moved = moved * (scale.least + (1 - scale.least) * torch.rand(batch, 1, 1, generator=self.generator))
         parameters = self.family.to_parameters(moved)
         for _ in range(50):
-            folded = self.family.least_determinant(parameters) < LEAST_DETERMINANT
+            folded = ~(self.family.least_determinant(parameters) >= LEAST_DETERMINANT)  # also where it overflows
             if not bool(folded.any()):
                 return parameters
             mask = folded.reshape(-1, *[1] * (parameters.ndim - 1))

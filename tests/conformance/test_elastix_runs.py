@@ -100,7 +100,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
         _, answer = itk.elastix_registration_method(
             fixed, moving, parameters, output_directory=str(folder), number_of_threads=1
         )
-        field = itk.array_from_image(itk.transformix_deformation_field(moving, answer)).reshape(-1, dims)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)  # where transformix leaves a file
+            field = itk.array_from_image(itk.transformix_deformation_field(moving, answer)).reshape(-1, dims)
         index = np.indices(SIZES[dims][::-1]).reshape(dims, -1)[::-1].T  # x first, as fast as in the field
         direction = itk.array_from_matrix(fixed.GetDirection())
         results[name] = Found(

@@ -231,6 +231,12 @@ def test_tolerance_follows_the_unit() -> None:
             assert (cubed.points(cubed.inverse().points(y)) - y).abs().max() > 0
 
 
+def test_tolerance_allows_for_the_size_of_what_the_map_gives() -> None:
+    far = Pointwise(lambda x: x + 0.3 * torch.sin(x) + 1e9)  # rounds to 1e-7
+    y = torch.tensor([[0.0, 1.0], [-0.5, 0.2]], dtype=torch.float64)
+    assert (far.points(far.inverse().points(y)) - y).abs().max() < 1
+
+
 def test_grid_of_a_quarter_of_a_million_voxels_is_inverted_in_seconds() -> None:
     grid = SamplingGrid((512, 512))
     transform = DenseTransform(smooth_noise(grid, 20.0), grid)

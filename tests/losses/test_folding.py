@@ -9,7 +9,7 @@ from torch import Tensor
 
 from monai_cellreg.geometry import voxel_jacobian_determinant
 from monai_cellreg.losses import FoldingLoss, VolumeChangeLoss
-from monai_cellreg.losses.folding import jacobian_determinant
+from monai_cellreg.losses.folding import field_determinant
 from monai_cellreg.metrics import FoldingFraction
 
 SHAPES = {2: (5, 7), 3: (4, 5, 6)}
@@ -30,13 +30,13 @@ def linear_map(dims: int, determinant: float) -> np.ndarray:
 
 def test_determinants_are_those_of_the_metric(spatial_dims: int) -> None:
     field = torch.randn(2, spatial_dims, *SHAPES[spatial_dims], dtype=torch.float64)
-    found = jacobian_determinant(field)
+    found = field_determinant(field)
     assert found.shape == (2, 1, *SHAPES[spatial_dims])
     torch.testing.assert_close(found[:, 0], voxel_jacobian_determinant(field))
     for determinant in (2.5, -0.7, 0.0):
         matrix = linear_map(spatial_dims, determinant)
         assert np.linalg.det(matrix) == pytest.approx(determinant, abs=1e-12)
-        found = jacobian_determinant(affine_field(matrix, SHAPES[spatial_dims]))
+        found = field_determinant(affine_field(matrix, SHAPES[spatial_dims]))
         assert (found - determinant).abs().max() < 1e-12
     folds = (FoldingLoss(0.0, 1, reduction="none")(field) > 0).double().flatten(1).mean(1, keepdim=True)
     metric = FoldingFraction()
@@ -64,7 +64,7 @@ def test_growth_costs_as_much_as_shrinking(spatial_dims: int) -> None:
         field = affine_field(linear_map(spatial_dims, factor), SHAPES[spatial_dims])
         assert VolumeChangeLoss()(field).item() == pytest.approx(np.log(4) ** 2)
     turned = affine_field(np.linalg.qr(linear_map(spatial_dims, 2.0))[0] * [1], SHAPES[spatial_dims])
-    sign = np.sign(jacobian_determinant(turned)[(0,) * (2 + spatial_dims)].item())
+    sign = np.sign(field_determinant(turned)[(0,) * (2 + spatial_dims)].item())
     assert VolumeChangeLoss()(turned).item() == pytest.approx(0 if sign > 0 else (np.log(0.05) - 21) ** 2, abs=1e-12)
 
 
@@ -83,7 +83,7 @@ def test_descent_unfolds(loss: torch.nn.Module, spatial_dims: int) -> None:
     generator = torch.Generator().manual_seed(1)
     field = (0.8 * torch.randn(1, spatial_dims, *SHAPES[spatial_dims], generator=generator)).requires_grad_()
     before = FoldingLoss(power=1)(field).item()
-    assert (jacobian_determinant(field) < 0).sum() > 5
+    assert (field_determinant(field) < 0).sum() > 5
     optimizer = torch.optim.Adam([field], lr=0.04)
     for _ in range(50):
         optimizer.zero_grad()
@@ -104,7 +104,7 @@ def test_unit_of_the_world_cancels(turned: object) -> None:
     world = field[0].numpy() * spacing[:, None, None]
     columns = [np.gradient(world, spacing[j], axis=1 + j) for j in range(2)]
     jacobian = np.stack(columns, 1).transpose(2, 3, 0, 1) + np.eye(2)
-    assert np.abs(np.linalg.det(jacobian) - jacobian_determinant(field)[0, 0].numpy()).max() < 1e-12
+    assert np.abs(np.linalg.det(jacobian) - field_determinant(field)[0, 0].numpy()).max() < 1e-12
 
 
 def test_bad_settings_are_refused() -> None:

@@ -222,7 +222,7 @@ def test_volumes_by_a_method_that_takes_them() -> None:
         ({"moving": np.zeros((40, 56, 3))}, "moving has shape .* looks like colour"),
         (
             {"moving": smooth((9, 40, 56))},
-            "fixed is 2D in frame 'index' but moving is 3D .* expected images of the same",
+            "fixed is 2D in frame 'index' but moving is 3D .* expected both of the same",
         ),
         (
             {"moving": MetaTensor(torch.from_numpy(smooth()[None]), affine=torch.from_numpy(TURNED))},
