@@ -195,12 +195,12 @@ def first_failure(mutation: Mutation) -> str | None:
         shutil.copy(ROOT / "pyproject.toml", folder)
         target = Path(folder) / GEOMETRY / mutation.file
         target.write_text(mutation.applied(target.read_text(encoding="utf-8")), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *TESTS]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "--no-header", "-p", "no:cacheprovider", *TESTS]
         environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if run.returncode == 0:
         return None
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
     if run.returncode not in (1, 2) or not failed:
         raise RuntimeError(f"mutation {mutation.kind!r}: the tests could not run:\n{run.stdout[-2000:]}{run.stderr}")
     return failed[1]

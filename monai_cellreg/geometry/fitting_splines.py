@@ -16,9 +16,8 @@ from torch import Tensor
 from ..utils import format_shape
 from .affine import float64_tensor
 from .fitting import Points, check_pairs
-from .rbf import KERNEL_ENTRIES, RadialBasisTransform, Width, as_widths, gaussian_kernel, gaussian_system
-from .tps import ThinPlateSplineTransform, kernel_sign, spline_system
-from .tps import _basis as spline_basis
+from .rbf import RadialBasisTransform, Width, as_widths, gaussian_kernel, gaussian_system
+from .tps import KERNEL_ENTRIES, ThinPlateSplineTransform, kernel_sign, spline_basis, spline_system
 
 MAX_CONDITION = 1e12
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from ..utils import check_finite, check_positive, format_shape
 from .affine import cube_axes, cube_points, float64_tensor
 from .separable import apply_separable
+from .tps import KERNEL_ENTRIES
 from .transform import SpatialTransform
 
-KERNEL_ENTRIES = 1 << 22  # (points x control points) a block: 32 MiB
 MAX_CONDITION = 1e12
 DEFAULT_WIDTH = 1.5  # control spacings
 

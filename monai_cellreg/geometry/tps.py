@@ -17,7 +17,7 @@ from .affine import cube_points
 from .interop import cube_to_voxel_ddf
 from .transform import SpatialTransform
 
-CHUNK = 1 << 18  # points a block: bounds the memory of the (points x control points) kernel
+KERNEL_ENTRIES = 1 << 18  # (points x control points) a block, 2 MiB: it stays in the cache
 
 
 class ThinPlateSplineTransform(SpatialTransform):
@@ -66,8 +66,8 @@ class ThinPlateSplineTransform(SpatialTransform):
         x = points.double()
         coefficients = self.coefficients.to(x.device)
         control = self._scaled(self.control_points.to(x.device))
-        blocks = self._scaled(x).split(CHUNK, dim=1)
-        return x + torch.cat([_basis(block, control) @ coefficients for block in blocks], dim=1)
+        blocks = self._scaled(x).split(max(1, KERNEL_ENTRIES // control.shape[1]), dim=1)
+        return x + torch.cat([spline_basis(block, control) @ coefficients for block in blocks], dim=1)
 
     def _scaled(self, points: Tensor) -> Tensor:
         return (points - self._centre.to(points.device)) / self._scale
@@ -100,8 +100,8 @@ class ThinPlateSplineField(nn.Module):
             )
         control = cube_points(self.control_shape)
         system = spline_system(control[None])[0]
-        voxels = cube_points(self.spatial_size).split(CHUNK)
-        matrix = torch.cat([(_basis(x[None], control[None])[0] @ system).T for x in voxels], dim=1)  # (K, voxels)
+        voxels = cube_points(self.spatial_size).split(max(1, KERNEL_ENTRIES // len(control)))
+        matrix = torch.cat([(spline_basis(x[None], control[None])[0] @ system).T for x in voxels], dim=1)  # (K, voxels)
         self.register_buffer("matrix", matrix.float(), persistent=False)
         self.register_buffer("control_points", control, persistent=False)
         self.parameter_shape = tuple(control.shape)
@@ -129,7 +129,7 @@ def spline_system(control_points: Tensor, *, smoothing: float = 0.0) -> Tensor:
     p = control_points.double()
     batch, count, dims = p.shape
     system = p.new_zeros(batch, count + dims + 1, count + dims + 1)
-    system[:, :count] = _basis(p, p)
+    system[:, :count] = spline_basis(p, p)
     system[:, :count, :count] += smoothing * torch.eye(count, dtype=p.dtype, device=p.device) * kernel_sign(dims)
     system[:, count:, :count] = system[:, :count, count:].transpose(1, 2)
     condition = float(torch.linalg.cond(system.detach()).max())
@@ -147,7 +147,7 @@ def kernel_sign(dims: int) -> float:
     return 1.0 if dims == 2 else -1.0
 
 
-def _basis(points: Tensor, control_points: Tensor) -> Tensor:
+def spline_basis(points: Tensor, control_points: Tensor) -> Tensor:
     """Kernel and affine basis (B, N, K+D+1) of points (B, N, D)."""
     square = points.new_zeros(())
     for p, c in zip(points.unbind(-1), control_points.unbind(-1), strict=True):  # a third of the time of sum(-1)

@@ -103,6 +103,18 @@ def test_weight_hides_voxels_from_windows_and_weighs_centres() -> None:
         np.testing.assert_allclose(parts[k, 0], -expected * weight[k, 0].numpy(), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("varied", [0, 1])
+def test_second_derivative_in_one_image(varied: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pair = list(torch.rand(2, 1, 1, 3, 4, generator=generator, dtype=torch.float64))
+    loss = LocalNormalizedCrossCorrelationLoss(2, 3)
+
+    def of_one(image: Tensor) -> Tensor:
+        return loss(*(image if k == varied else other for k, other in enumerate(pair)))
+
+    assert torch.autograd.gradgradcheck(of_one, pair[varied].clone().requires_grad_())
+
+
 def test_constant_windows_count_nothing() -> None:
     loss = LocalNormalizedCrossCorrelationLoss(2, 3)
     flat = torch.full((1, 1, 6, 7), 0.4)
