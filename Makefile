@@ -27,6 +27,7 @@ mutants: .venv/.dev ## plant mistakes in the geometry and show which test catche
 bench: .venv/.bench ## measure the speed of geometry and losses against MONAI and kornia, in minutes
 	OMP_NUM_THREADS=1 .venv/bin/python -m monai_cellreg.benchmarks.geometry --out runs/bench
 	OMP_NUM_THREADS=1 .venv/bin/python -m monai_cellreg.benchmarks.losses --out runs/bench
+	OMP_NUM_THREADS=1 .venv/bin/python -m monai_cellreg.benchmarks.costs --out runs/bench
 
 bench-joint: .venv/.runtime ## train and measure the joint method's tables of BENCHMARKS.md, in hours
 	.venv/bin/python -m monai_cellreg.benchmarks.joint
