@@ -97,6 +97,10 @@ class AffineTransform(SpatialTransform):
         m = self.matrix.to(points.device)
         return points.double() @ m[..., :-1].transpose(1, 2) + m[..., -1][:, None]  # float64 is safe from autocast
 
+    def _jacobian(self, points: Tensor, step: float) -> Tensor:
+        linear = self.matrix[:, None, :, :-1].to(points.device)
+        return linear.expand(max(len(linear), len(points)), points.shape[1], -1, -1)
+
     def inverse(self) -> AffineTransform:
         try:
             linear = torch.linalg.inv(self.matrix[..., :-1])

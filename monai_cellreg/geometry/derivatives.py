@@ -18,6 +18,21 @@ def map_jacobian(mapping: PointMap, points: Tensor) -> Tensor:
     return torch.cat([_block_jacobian(mapping, block) for block in points.detach().split(BLOCK, dim=1)], dim=1)
 
 
+@torch.no_grad()
+def symmetric_jacobian(mapping: PointMap, points: Tensor, step: float) -> Tensor:
+    """Jacobian (B, N, D, D) as :func:`map_jacobian`, by the difference over ``step`` to both sides.
+
+    Where a map has a kink, as linear interpolation has at voxels, this is the mean of both sides, whichever way its
+    voxels are stored; there autograd gives that of one side.
+    """
+    ways = step * torch.eye(points.shape[-1], dtype=points.dtype, device=points.device)
+    blocks = [
+        torch.stack([(mapping(x + way) - mapping(x - way)) / (2 * step) for way in ways], dim=-1)
+        for x in points.split(BLOCK, dim=1)
+    ]
+    return torch.cat(blocks, dim=1)
+
+
 def _block_jacobian(mapping: PointMap, points: Tensor) -> Tensor:
     with torch.enable_grad():
         x = points.clone().requires_grad_()

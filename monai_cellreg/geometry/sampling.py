@@ -35,7 +35,7 @@ def sample(image: Tensor, index: Tensor, *, mode: str = "linear", padding: str =
         padding: value outside the image: ``"border"``, ``"zeros"`` or ``"reflection"``.
 
     Returns:
-        (B, C, *out) in the image's dtype.
+        (B, C, *out) in the image's dtype; NaN, without gradient, where a coordinate is NaN and the image is floating.
 
     Raises:
         ValueError: when components or batches of the two do not fit, or for an unknown mode or padding.
@@ -151,6 +151,9 @@ def _read(image: Tensor, parts: Sequence[Tensor], *, mode: str, padding: str) ->
     # stacked before the others, components keep contiguous memory: a third of the time of stacking them last
     grid = torch.stack(tuple(parts[::-1]), dim=1).movedim(1, -1)  # x first
     batch = image.shape[0] if grid.shape[0] == 1 else grid.shape[0]
+    lost = _lost(grid)
+    if lost is not None:
+        grid = grid.masked_fill(lost[..., None], 0)
     out = functional.grid_sample(
         image.to(grid.dtype).expand(batch, *image.shape[1:]),
         grid.expand(batch, *grid.shape[1:]),
@@ -158,13 +161,30 @@ def _read(image: Tensor, parts: Sequence[Tensor], *, mode: str, padding: str) ->
         padding_mode=padding,
         align_corners=_at_centres(image, padding),
     )
+    if lost is not None:
+        out = out.masked_fill(lost[:, None], torch.nan)
     out = out.reshape(batch, image.shape[1], *out_shape)
     return out.to(image.dtype) if image.dtype.is_floating_point else out.round().to(image.dtype)
 
 
+def _lost(grid: Tensor) -> Tensor | None:
+    """Where coordinates (B, *out, D) are NaN, (B, *out); None where that need not be asked.
+
+    ``grid_sample`` reads some voxel there and, differentiated on the CPU, may end the process. Values are not looked at
+    while a graph is traced or compiled.
+    """
+    if _is_traced() or (grid.device.type == "cpu" and bool(grid.detach().sum().isfinite())):
+        return None
+    return grid.isnan().any(dim=-1)
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+
+
 def _kernels_for(image: Tensor, field: Tensor) -> ModuleType | None:
     """The compiled kernels where they serve these tensors: plain float32 volumes on the CPU, outside of tracing."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
+    if _is_traced():
         return None
     if image.ndim != 5 or image.shape[0] != field.shape[0] or 0 in image.shape:
         return None
@@ -172,7 +192,9 @@ def _kernels_for(image: Tensor, field: Tensor) -> ModuleType | None:
         type(x) in (Tensor, torch.nn.Parameter) and x.dtype == torch.float32 and x.device.type == "cpu"
         for x in (image, field)
     )
-    return _compiled_kernels() if plain and field[:, 0].numel() >= WORTH_COMPILING else None
+    if not plain or field[:, 0].numel() < WORTH_COMPILING or not bool(field.detach().sum().isfinite()):
+        return None
+    return _compiled_kernels()
 
 
 @cache

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..utils import check_spatial, format_shape
-from .derivatives import map_jacobian
+from .derivatives import map_jacobian, symmetric_jacobian
 from .grid import SamplingGrid
 from .inversion import InversionReport, folds_near, invert_points
+
+DERIVATIVE_STEP = 2e-4  # of the spacing: rounding and curvature both stay below 1e-7
 
 
 class SpatialTransform(ABC):
@@ -45,6 +48,10 @@ class SpatialTransform(ABC):
     def then(self, other: SpatialTransform) -> SpatialTransform:
         """This map followed by ``other``: ``a.then(b).points(x) == b.points(a.points(x))``."""
         return compose([self, other])
+
+    def _jacobian(self, points: Tensor, step: float) -> Tensor:
+        """Derivatives (B, N, D, D) at points (B, N, D) by looking ``step`` to both sides; see :meth:`jacobian`."""
+        return symmetric_jacobian(self._map, points, step)
 
     def _merged(self, following: SpatialTransform) -> SpatialTransform | None:
         """This map and the following one as a single map of the same family, where that is exact."""
@@ -88,11 +95,15 @@ class SpatialTransform(ABC):
     def jacobian(
         self, grid: SamplingGrid, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
     ) -> Tensor:
-        """``dT_i / dx_j`` at every voxel centre of ``grid``: (B, *grid.shape, D, D), detached."""
-        x = self._centres(grid, dtype, device)
-        batch = self._map(x[:, :1]).shape[0]
-        jacobian = map_jacobian(self._map, x.expand(batch, -1, -1))
-        return jacobian.reshape(batch, *grid.shape, grid.spatial_dims, grid.spatial_dims)
+        """``dT_i / dx_j`` at every voxel centre of ``grid``: (B, *grid.shape, D, D), detached.
+
+        Where a map has a kink, as a linearly interpolated field has at its voxels, it is the mean of both sides, which
+        at the voxels of the field are its central differences.
+        """
+        x = self._centres(grid, torch.float64, device)
+        with torch.no_grad():
+            jacobian = self._jacobian(x, DERIVATIVE_STEP * min(grid.spacing)).to(dtype)
+        return jacobian.reshape(jacobian.shape[0], *grid.shape, grid.spatial_dims, grid.spatial_dims)
 
     def jacobian_determinant(
         self, grid: SamplingGrid, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
@@ -129,6 +140,13 @@ class CompositeTransform(SpatialTransform):
         for transform in self.transforms:
             points = transform._map(points)
         return points
+
+    def _jacobian(self, points: Tensor, step: float) -> Tensor:
+        jacobian = self.transforms[0]._jacobian(points, step)
+        for before, transform in pairwise(self.transforms):
+            points = before._map(points)
+            jacobian = transform._jacobian(points, step) @ jacobian
+        return jacobian
 
     def inverse(self) -> SpatialTransform:
         return compose([t.inverse() for t in reversed(self.transforms)])
@@ -170,6 +188,9 @@ class InverseTransform(SpatialTransform):
 
     def inverse(self) -> SpatialTransform:
         return self.transform
+
+    def _jacobian(self, points: Tensor, step: float) -> Tensor:
+        return torch.linalg.inv(self.transform._jacobian(self._map(points), step))
 
     @torch.no_grad()
     def report(self, grid: SamplingGrid, *, device: torch.device | str | None = None) -> InversionReport:

@@ -47,3 +47,20 @@ def test_field_of_another_shape_is_refused() -> None:
             DenseTransform(torch.zeros(shape), grid)
         with pytest.raises(ValueError, match=message.replace("displacement", "displacement_vox")):
             DenseTransform.from_voxel_ddf(torch.zeros(shape), grid)
+
+
+def test_jacobian_does_not_depend_on_the_order_of_the_voxels(fixed_grid: SamplingGrid) -> None:
+    """Slopes jump at voxels: the central differences are asked for, not those of the side that is stored first."""
+    dims, shape = fixed_grid.spatial_dims, fixed_grid.shape
+    field = torch.rand(1, dims, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    flip = np.diag([*[-1.0] * dims, 1.0])
+    flip[:-1, -1] = np.array(shape) - 1
+    stored_flipped = SamplingGrid(shape, fixed_grid.affine @ flip)
+    axes = tuple(range(2, 2 + dims))
+    found = DenseTransform(field, fixed_grid).jacobian(fixed_grid)
+    other = DenseTransform(field.flip(axes), stored_flipped).jacobian(fixed_grid)
+    assert (found - other).abs().max() < 1e-6
+    slopes = np.stack(np.gradient(field[0].numpy(), axis=tuple(range(1, 1 + dims))), axis=-1)  # (D, *shape, D) by index
+    expected = np.eye(dims) + np.moveaxis(slopes, 0, -2) @ np.linalg.inv(fixed_grid.affine[:-1, :-1])
+    inner = (slice(1, -1),) * dims
+    np.testing.assert_allclose(found[0][inner], expected[inner], rtol=0, atol=1e-4)  # of a step of 2e-4 voxels

@@ -121,7 +121,7 @@ def test_piecewise_linear_field_is_inverted_wherever_it_does_not_fold(spatial_di
     grid = SamplingGrid((24, 31, 19)[:spatial_dims])
     rough = 0.1 * torch.randn(1, spatial_dims, *grid.shape, generator=torch.Generator().manual_seed(0)).double()
     transform = DenseTransform(smooth_noise(grid, 4.0 - spatial_dims) + rough, grid)
-    assert 0 < transform.jacobian_determinant(grid).min() < 0.35
+    assert 0 < transform.jacobian_determinant(grid).min() < 0.5
     report = transform.inverse().report(grid)
     assert report.unreached == report.folded == 0
     assert 0 < report.rms <= report.largest < 1e-6

@@ -199,3 +199,26 @@ def test_misfits_are_refused() -> None:
             ValueError, match=r"^displacement_vox has shape .* but the image has 2 axes \(shape 1x1x6x9\)"
         ):
             warp(image, torch.zeros(shape))
+
+
+@pytest.mark.parametrize("padding", ["border", "zeros", "reflection"])
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+@pytest.mark.parametrize("shape", [(10, 12), (40, 35, 33)], ids=["2d", "3d"])
+def test_lost_coordinates_read_nan_and_harm_no_other_voxel(shape: tuple[int, ...], mode: str, padding: str) -> None:
+    """PyTorch alone reads some voxel there, and its backward pass on the CPU may end the process."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 1, *shape, generator=generator, requires_grad=True)
+    field = torch.rand(1, len(shape), *shape, generator=generator)
+    place = (slice(None), slice(None), *[size // 2 for size in shape])
+    expected = warp(image, field, mode=mode, padding=padding)
+    lost = torch.zeros(shape, dtype=torch.bool)
+    lost[place[2:]] = True
+    broken = field.clone()
+    broken[:, 0][:, lost] = torch.nan
+    broken.requires_grad_()
+    warped = warp(image, broken, mode=mode, padding=padding)
+    assert bool(warped[..., lost].isnan().all())
+    torch.testing.assert_close(warped[..., ~lost], expected[..., ~lost], rtol=0, atol=1e-5)
+    if mode == "linear":
+        of_image, of_field = torch.autograd.grad(warped[..., ~lost].sum(), (image, broken))
+        assert of_image.isfinite().all() and of_field.isfinite().all()
