@@ -74,7 +74,8 @@ class AffineTransform(SpatialTransform):
             centre: (D,) or (B, D), the world point that is turned about; the origin when omitted.
 
         Raises:
-            ValueError: when the rotation has neither one nor three components, or for a scale that is not positive.
+            ValueError: when the rotation has neither one nor three components, for a centre or shift of another
+                dimension, or for a scale that is not positive.
 
         Example:
             >>> AffineTransform.rigid(np.pi / 2, centre=[10.0, 20.0]).points(np.array([[11.0, 20.0]]))
@@ -86,6 +87,12 @@ class AffineTransform(SpatialTransform):
         linear = linear * factor.to(linear).reshape(-1, 1, 1)
         origin = linear.new_zeros(1, linear.shape[-1])
         c, t = (origin if x is None else _rows(x).to(linear) for x in (centre, shift))
+        for name, given in (("centre", c), ("shift", t)):
+            if given.shape[-1] != linear.shape[-1]:
+                raise ValueError(
+                    f"{name} has {given.shape[-1]} components but rotation_rad turns {linear.shape[-1]} axes; expected "
+                    "one component for each"
+                )
         offset = c + t - (linear @ c[..., None])[..., 0]
         return cls(torch.cat([linear.expand(offset.shape[0], -1, -1), offset[..., None]], dim=-1))
 

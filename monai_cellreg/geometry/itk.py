@@ -36,8 +36,9 @@ def to_itk(transform: SpatialTransform, grid: SamplingGrid, *, index: int = 0) -
     these. In other chains, all maps up to the last one of another family become one field at the voxels of ``grid``;
     those after it stay exact.
 
-    ITK displaces nothing outside a field or the valid region of a B-spline, where ours continue from the border. A
-    B-spline gets one more control point at each end, so that no voxel on its border falls outside by rounding.
+    ITK displaces nothing outside a field or the valid region of a B-spline, where ours continue from the border; exact
+    is meant inside. A B-spline gets one more control point at each end, so that no voxel on its border falls outside by
+    rounding; read back, it is another map beyond the border of the first.
 
     Args:
         transform: fixed world points to moving world points.

@@ -29,7 +29,8 @@ def resample(
         fixed_grid: grid of the result.
         moving_grid: grid of ``moving``.
         mode: ``"nearest"`` for labels, else see :func:`~monai_cellreg.geometry.sampling.sample`.
-        padding: value outside the moving image, see :func:`~monai_cellreg.geometry.sampling.sample`.
+        padding: value outside the moving image, see :func:`~monai_cellreg.geometry.sampling.sample`; ITK's cubic
+            interpolation is ``mode="cubic"`` with ``"reflection"``.
 
     Returns:
         (B, C, *fixed_grid.shape) in the dtype of ``moving``.

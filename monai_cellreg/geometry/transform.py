@@ -68,8 +68,11 @@ class SpatialTransform(ABC):
             gradient) for a tensor. (N, D) gives (N, D) when the transform holds one map, else (B, N, D).
 
         Raises:
+            TypeError: for points that are neither.
             ValueError: when the points have another number of components.
         """
+        if not isinstance(points, np.ndarray | Tensor):
+            raise TypeError(f"points is a {type(points).__name__}, expected an array or a tensor; use numpy.asarray")
         if isinstance(points, np.ndarray):
             x = torch.from_numpy(np.array(points, dtype=np.result_type(points, np.float32))).to(self.device)
         else:

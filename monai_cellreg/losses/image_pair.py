@@ -55,9 +55,13 @@ class ImageLoss(nn.Module):
             Scalar, or what was measured when ``reduction`` is ``"none"``.
 
         Raises:
+            TypeError: if an image is not a tensor.
             ValueError: if the shapes do not fit, a value that is not hidden is not finite, or a weight is negative, not
                 finite or zero in a whole channel. Values are not looked at while a graph is traced or compiled.
         """
+        for name, given in (("pred", pred), ("target", target)):
+            if not isinstance(given, Tensor):
+                raise TypeError(f"{name} is a {type(given).__name__}, expected a tensor; use torch.as_tensor")
         with torch.autocast(pred.device.type, enabled=False):
             images = prepare(pred, target, weight, spatial_dims=self.spatial_dims)
             return self.reduce(self.unlikeness(images), images.weight)
@@ -84,6 +88,8 @@ def prepare(pred: Tensor, target: Tensor, weight: Tensor | None, *, spatial_dims
         raise ValueError(
             f"pred has shape {format_shape(pred.shape)}, expected (B, C, *spatial); add the batch and the channel axis"
         )
+    if 0 in pred.shape[:2]:
+        raise ValueError(f"pred has shape {format_shape(pred.shape)}, expected at least one image of one channel")
     check_spatial(pred.shape[2:], pred.ndim - 2 if spatial_dims is None else spatial_dims, "pred")
     check_same_shape("target", target.shape, "pred", pred.shape)
     dtype = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)

@@ -91,9 +91,14 @@ class LandmarkRobustness(PairMetric):
         """Errors (B, N) after and before registration, of :func:`landmark_errors`, to (B, 1).
 
         Raises:
-            ValueError: when not the same landmarks are missing (NaN) in both.
+            ValueError: for another shape, or when not the same landmarks are missing (NaN) in both.
         """
         before = check_pair(y_pred, y, "errors (B, N) before registration")
+        if y_pred.ndim != 2:
+            raise ValueError(
+                f"y_pred has shape {format_shape(y_pred.shape)}, expected errors (B, N); landmark_errors gives them of "
+                "landmarks"
+            )
         if not torch.equal(y_pred.isnan(), before.isnan()):
             raise ValueError(
                 f"y_pred lacks {int(y_pred.isnan().sum())} errors and y {int(before.isnan().sum())} (NaN), not of the "

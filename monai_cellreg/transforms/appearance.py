@@ -10,6 +10,8 @@ from monai.networks.layers import GaussianFilter
 from torch import Tensor
 from torch.nn import functional
 
+from ..utils import check_not_negative
+
 MOST_VALUES = 1 << 24  # that torch.quantile takes
 
 
@@ -25,6 +27,9 @@ class AppearanceRange:
         background: brightness added everywhere.
         shot_noise: standard deviation of Poisson-like noise at full brightness.
         read_noise: standard deviation of Gaussian noise.
+
+    Raises:
+        ValueError: for a negative or infinite change.
     """
 
     gamma: float = 0.6
@@ -34,6 +39,10 @@ class AppearanceRange:
     background: float = 0.2
     shot_noise: float = 0.15
     read_noise: float = 0.08
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            check_not_negative(name, value)
 
 
 class RandomAppearance:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..geometry import SamplingGrid, sample, voxel_to_cube_ddf
-from ..utils import check_positive
-from .deformation_family import deformation_family
+from ..utils import check_choice, check_not_negative, check_positive
+from .deformation_family import FAMILIES, deformation_family
 
 LEAST_DETERMINANT = 0.1
 
@@ -27,6 +27,9 @@ class DeformationRange:
         least: the smallest of the factors, drawn uniformly up to 1, by which a pair's deformation is scaled.
         family: ``"thin_plate_spline"``, ``"affine"``, ``"bspline"`` or ``"velocity"``; what these make of the drawn
             displacements is told by :func:`~monai_cellreg.transforms.deformation_family.deformation_family`.
+
+    Raises:
+        ValueError: for a negative or infinite range, or an unknown family.
     """
 
     rotation_deg: float = 10.0
@@ -35,6 +38,11 @@ class DeformationRange:
     local: float = 0.07
     least: float = 0.1
     family: str = "thin_plate_spline"
+
+    def __post_init__(self) -> None:
+        for name in ("rotation_deg", "stretch", "shift", "local", "least"):
+            check_not_negative(name, getattr(self, name))
+        check_choice("family", self.family, FAMILIES)
 
 
 class KnownPairs:

@@ -9,21 +9,26 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import DivisiblePadd, InvertibleTransform, MapTransform, Resized
-from monai.utils import ensure_tuple
+from monai.utils import ensure_tuple, ensure_tuple_rep
 
 from ..geometry import AffineTransform
-from ..utils import check_choice
+from ..utils import check_choice, check_positive
 from .items import grid_of, item, like, moved_landmarks, plain
 
-RESIZING_MODES = ("area", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic")
+RESIZING_MODES = ("linear", "nearest-exact")
 
 
 class _CarryLandmarksd(MapTransform, InvertibleTransform):
-    """Runs one of MONAI's dictionary transforms, which updates affines, and moves landmarks from grid to grid."""
+    """Runs one of MONAI's dictionary transforms, which updates affines, and moves landmarks from grid to grid.
 
-    def __init__(self, transform: MapTransform, landmark_keys: KeysCollection) -> None:
-        super().__init__(transform.keys)
-        self.transform, self.landmark_keys = transform, ensure_tuple(landmark_keys)
+    Args:
+        transforms: number of spatial axes to the transform.
+        landmark_keys: see the subclasses.
+    """
+
+    def __init__(self, transforms: Mapping[int, MapTransform], landmark_keys: KeysCollection) -> None:
+        super().__init__(transforms[2].keys)
+        self.transforms, self.landmark_keys = dict(transforms), ensure_tuple(landmark_keys)
         if len(self.landmark_keys) > len(self.keys):
             raise ValueError(
                 f"landmark_keys are {self.landmark_keys} for the keys {self.keys}; expected at most one for each key, "
@@ -32,19 +37,22 @@ class _CarryLandmarksd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The data with images and landmarks changed; see the class."""
-        return self._carried(data, self.transform)
+        return self._carried(data, lambda transform: transform)
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The data with images of their old size, and the landmarks where they were."""
-        return self._carried(data, self.transform.inverse)  # type: ignore[attr-defined]
+        return self._carried(data, lambda transform: transform.inverse)
 
-    def _carried(self, data: Mapping[Hashable, Any], change: Callable[..., dict]) -> dict[Hashable, Any]:
+    def _carried(self, data: Mapping[Hashable, Any], way: Callable[[Any], Callable[..., dict]]) -> dict[Hashable, Any]:
         d = dict(data)
-        self.transform.allow_missing_keys = self.allow_missing_keys
         grids = {key: grid_of(d[key]) for key in self.key_iterator(d)}
+        if not grids:
+            return d
+        transform = self.transforms[next(iter(grids.values())).spatial_dims]
+        transform.allow_missing_keys = self.allow_missing_keys
         for key, grid in grids.items():
             d[key] = like(d[key], plain(d[key]), grid)
-        d = change(d)
+        d = way(transform)(d)
         for key, landmarks in zip(self.keys, self.landmark_keys, strict=False):
             if key not in grids or (landmarks not in d and self.allow_missing_keys):
                 continue
@@ -66,9 +74,9 @@ class ResizeWithLandmarksd(_CarryLandmarksd):
         spatial_size: the new size, or the longest side where ``size_mode`` is ``"longest"``.
         landmark_keys: landmarks (N, D) in index coordinates, the n-th of the image of the n-th key. Landmarks in world
             coordinates stay as they are: do not name them.
-        mode: how to interpolate, for all keys or for each: ``"area"``, ``"nearest-exact"`` (labels), ``"linear"``,
-            ``"bilinear"``, ``"trilinear"`` or ``"bicubic"``. Not PyTorch's ``"nearest"``, which moves labels by up to
-            half a voxel against the affine.
+        mode: how to interpolate, for all keys or for each: ``"linear"`` (smooth an image beforehand that is to shrink
+            by more than two) or ``"nearest-exact"`` (labels). PyTorch's ``"nearest"`` and ``"area"`` are not offered:
+            they move the image by up to half a voxel against the affine.
         size_mode: ``"all"`` or ``"longest"``.
 
     Raises:
@@ -86,12 +94,18 @@ class ResizeWithLandmarksd(_CarryLandmarksd):
         spatial_size: Sequence[int] | int,
         *,
         landmark_keys: KeysCollection = (),
-        mode: Sequence[str] | str = "area",
+        mode: Sequence[str] | str = "linear",
         size_mode: str = "all",
     ) -> None:
         for one in ensure_tuple(mode):
             check_choice("mode", one, RESIZING_MODES)
-        super().__init__(Resized(keys, spatial_size, size_mode, mode), landmark_keys)
+        modes = ensure_tuple_rep(mode, len(ensure_tuple(keys)))
+
+        def resized(linear: str) -> Resized:
+            names = [linear if one == "linear" else one for one in modes]
+            return Resized(keys, spatial_size, size_mode, names)
+
+        super().__init__({2: resized("bilinear"), 3: resized("trilinear")}, landmark_keys)
 
 
 class PadToMultipled(_CarryLandmarksd):
@@ -122,4 +136,6 @@ class PadToMultipled(_CarryLandmarksd):
         mode: Sequence[str] | str = "constant",
         method: str = "symmetric",
     ) -> None:
-        super().__init__(DivisiblePadd(keys, k, mode, method), landmark_keys)
+        check_positive("k", k)
+        pad = DivisiblePadd(keys, k, mode, method)
+        super().__init__({2: pad, 3: pad}, landmark_keys)

@@ -129,3 +129,10 @@ def check_positive(name: str, value: float | Sequence[float]) -> None:
     numbers = np.atleast_1d(np.asarray(value, dtype=np.float64))
     if numbers.size == 0 or not (np.isfinite(numbers) & (numbers > 0)).all():
         raise ValueError(f"{name} is {value!r}, expected finite numbers above 0; set {name} accordingly")
+
+
+def check_not_negative(name: str, value: float | Sequence[float]) -> None:
+    """Check that a number, or each of several, is finite and at least 0; see :func:`check_positive`."""
+    numbers = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    if numbers.size == 0 or not (np.isfinite(numbers) & (numbers >= 0)).all():
+        raise ValueError(f"{name} is {value!r}, expected finite numbers of at least 0; set {name} accordingly")

@@ -294,6 +294,7 @@ def test_weight_that_hides_all_or_is_negative_is_refused(member: Member) -> None
         ((2, 3, 5, 6), (2, 3, 5, 6), (1, 1, 5, 1), "weight has shape 1x1x5x1 but pred"),
         ((5, 6), (5, 6), None, "pred has shape 5x6, expected (B, C, *spatial)"),
         ((1, 1, 5, 0), (1, 1, 5, 0), None, "pred has an empty axis (shape 5x0)"),
+        ((0, 1, 5, 6), (0, 1, 5, 6), None, "pred has shape 0x1x5x6, expected at least one image"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(

@@ -258,3 +258,8 @@ def test_field_is_exact_under_autocast_has_gradients_and_no_weights() -> None:
     (gradient,) = torch.autograd.grad(field[0, 1].mean(), parameters)
     torch.testing.assert_close(gradient[0], torch.tensor([[0, 0, 0], [0, 0, 2049 / 2]]), rtol=1e-3, atol=1e-2)
     assert head.state_dict() == {}
+
+
+def test_centre_of_another_dimension_is_refused() -> None:
+    with pytest.raises(ValueError, match="centre has 3 components but rotation_rad turns 2 axes; expected"):
+        AffineTransform.rigid(0.1, centre=[1.0, 2.0, 3.0])

@@ -111,3 +111,8 @@ def test_grids_are_mapped_where_the_map_lies_unless_told() -> None:
     assert SHIFT.displacement(GRID, device="meta").device.type == "meta"
     assert SHIFT.jacobian_determinant(GRID, device="meta").device.type == "meta"
     assert SHIFT.points(torch.zeros(3, 2, device="meta")).device.type == "meta"
+
+
+def test_points_that_are_no_array_are_refused() -> None:
+    with pytest.raises(TypeError, match="points is a list, expected an array or a tensor; use numpy.asarray"):
+        AffineTransform(np.eye(3)).points([[1.0, 2.0]])

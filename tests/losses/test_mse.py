@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch.nn import functional
 
@@ -32,3 +33,8 @@ def test_parts_and_sum(spatial_dims: int) -> None:
 def test_weight_of_one_channel_counts_for_all() -> None:
     pred, target = torch.zeros(1, 2, 2), torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     assert float(MSELoss()(pred, target, torch.tensor([[[3.0, 1.0]]]))) == (3 * 1 + 4 + 3 * 9 + 16) / 8
+
+
+def test_arrays_are_refused() -> None:
+    with pytest.raises(TypeError, match="target is a ndarray, expected a tensor; use torch.as_tensor"):
+        MSELoss()(torch.zeros(1, 1, 4, 5), np.zeros((1, 1, 4, 5)))

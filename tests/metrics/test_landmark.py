@@ -209,3 +209,10 @@ def test_diagonal_of_the_voxels_edges_in_the_unit_of_the_spacing() -> None:
     assert image_diagonal((6, 2, 9), (0.5, 2.0, 4 / 3)) == pytest.approx(13)
     with pytest.raises(ValueError, match=r"^spacing is \(1.0, 1.0, 1.0\), expected 2 numbers"):
         image_diagonal((3, 4), (1.0, 1.0, 1.0))
+
+
+def test_robustness_refuses_landmarks_in_place_of_errors() -> None:
+    with pytest.raises(
+        ValueError, match=r"y_pred has shape 2x9x2, expected errors \(B, N\); landmark_errors gives them"
+    ):
+        LandmarkRobustness()(torch.rand(2, 9, 2), torch.rand(2, 9, 2))

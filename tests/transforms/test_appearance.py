@@ -139,3 +139,10 @@ def test_normalise_takes_images_of_any_size() -> None:
     image = torch.linspace(0, 1, 4097 * 4098).reshape(1, 1, 4097, 4098)
     expected = ((image - 0.005) / 0.99).clamp(0, 1)
     assert float((normalise(image) - expected).abs().max()) < 1e-4
+
+
+def test_impossible_changes_are_refused() -> None:
+    with pytest.raises(ValueError, match="gamma is nan, expected finite numbers of at least 0"):
+        AppearanceRange(gamma=float("nan"))
+    with pytest.raises(ValueError, match="blur is -1, expected finite numbers of at least 0"):
+        AppearanceRange(blur=-1)

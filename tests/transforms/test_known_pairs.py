@@ -221,7 +221,6 @@ def test_velocity_flows_the_displacement_of_the_bspline() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"deformation": DeformationRange(family="spline")}, "family is 'spline', expected one of"),
         ({"spacing": (1.0, 2.0, 3.0)}, r"spacing is \(1.0, 2.0, 3.0\) for spatial_size \(40, 56\)"),
         ({"spacing": (1.0, -2.0)}, "spacing is .* expected finite numbers above 0"),
     ],
@@ -274,3 +273,16 @@ def test_images_of_another_size_are_refused(wrong: str) -> None:
     image, label = scene()
     with pytest.raises(ValueError, match=rf"{wrong} has shape \(3, 1, 56, 40\); expected \(B, C, \*\(40, 56\)\)"):
         maker()(turned("image", image), turned("label", label))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"family": "spline"}, "family is 'spline', expected one of"),
+        ({"rotation_deg": -3.0}, "rotation_deg is -3.0, expected finite numbers of at least 0"),
+        ({"local": float("nan")}, "local is nan, expected finite numbers of at least 0"),
+    ],
+)
+def test_impossible_ranges_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DeformationRange(**options)

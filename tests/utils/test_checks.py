@@ -9,6 +9,7 @@ import torch
 from monai_cellreg.utils import (
     check_choice,
     check_finite,
+    check_not_negative,
     check_positive,
     check_same_shape,
     check_spatial,
@@ -95,3 +96,10 @@ def test_check_positive_accepts(value: float) -> None:
 def test_check_positive_refuses(value: float) -> None:
     with pytest.raises(ValueError, match=r"^spacing is .*, expected finite numbers above 0; set spacing"):
         check_positive("spacing", value)
+
+
+def test_check_not_negative() -> None:
+    check_not_negative("gamma", [0, 1.5])
+    for value in (-0.1, float("nan"), float("inf"), [], [1, -1]):
+        with pytest.raises(ValueError, match=r"gamma is .*, expected finite numbers of at least 0; set gamma"):
+            check_not_negative("gamma", value)
