@@ -105,6 +105,12 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation("transposed: Jacobian", "derivatives.py", "torch.stack(rows, dim=-2)", "torch.stack(rows, dim=-1)"),
     Mutation(
+        "transposed: Jacobian by differences",
+        "derivatives.py",
+        "for way in ways], dim=-1)",
+        "for way in ways], dim=-2)",
+    ),
+    Mutation(
         "frames: displacement read on the fixed grid",
         "interop.py",
         "moving_grid.world_to_index",
