@@ -15,6 +15,7 @@ from .inversion import InversionReport
 from .itk import from_itk, to_itk
 from .pair import Pair
 from .rbf import RadialBasisField, RadialBasisTransform
+from .registered import RegisteredTransform
 from .resampling import resample, resample_image
 from .sampling import sample, warp
 from .shapes import map_polygon
@@ -36,6 +37,7 @@ __all__ = [
     "RadialBasisField",
     "RadialBasisTransform",
     "RobustFit",
+    "RegisteredTransform",
     "SamplingGrid",
     "SpatialTransform",
     "ThinPlateSplineField",

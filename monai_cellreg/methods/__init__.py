@@ -3,7 +3,8 @@
 from .bundles import bundle_dir, bundle_method, run_bundle
 from .files import picture, register_files
 from .method import LearnedMethod, Method
-from .register import Registration, register
+from .register import register
+from .registration import Registration
 from .table import load_method, method_names
 
 __all__ = [

@@ -16,7 +16,8 @@ from ..report import PairPicture, save_before_after
 from ..transforms import normalise
 from ..utils import atomic_path, ensure_writable_dir
 from .method import Method
-from .register import Registration, register
+from .register import register
+from .registration import Registration
 
 PathLike = str | os.PathLike[str]
 

@@ -1,0 +1,69 @@
+"""What a registration gives, and the figures that describe it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry import Pair, RegisteredTransform, SpatialTransform, resample, to_voxel_ddf, voxel_jacobian_determinant
+from ..metrics import registration_iou
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What :func:`~monai_cellreg.methods.register` gives.
+
+    Args:
+        transform: fixed world points to moving world points; its ``save`` writes it to a file.
+        warped: the moving image on the fixed grid, in its own number type: an array (*spatial) when the moving image
+            was one, else a ``MetaTensor`` (1, *spatial).
+        metrics: seconds taken, normalised cross correlation before and after (0 for a constant image), displacement in
+            world units, folded share of the voxels and, with labels, the IoU of all that is labelled before and after;
+            "before" only for images on one grid.
+        pair: the pair as it was registered.
+        method: name of the method.
+        account: what the method did and why, a sentence each; empty for methods that make no choices.
+    """
+
+    transform: RegisteredTransform
+    warped: Tensor | np.ndarray
+    metrics: dict[str, float]
+    pair: Pair
+    method: str
+    account: tuple[str, ...] = ()
+
+
+@torch.no_grad()
+def measure(pair: Pair, transform: SpatialTransform, warped: Tensor) -> dict[str, float]:
+    """Figures of one registration; see :class:`Registration`.
+
+    Args:
+        pair: what was registered.
+        transform: its map.
+        warped: the moving image on the fixed grid (C, *spatial).
+    """
+    ddf = to_voxel_ddf(transform, pair.fixed_grid, pair.moving_grid)
+    length = transform.displacement(pair.fixed_grid).norm(dim=1)
+    metrics = {
+        "ncc_after": _ncc(pair.fixed, warped),
+        "mean_displacement": float(length.mean()),
+        "max_displacement": float(length.max()),
+        "folding_fraction": float((voxel_jacobian_determinant(ddf) <= 0).double().mean()),
+    }
+    if pair.fixed_grid.matches(pair.moving_grid):
+        metrics["ncc_before"] = _ncc(pair.fixed, pair.moving)
+    if pair.fixed_label is not None and pair.moving_label is not None:
+        fixed, moving = ((label[None] > 0).float() for label in (pair.fixed_label, pair.moving_label))
+        after = resample(moving, transform, pair.fixed_grid, pair.moving_grid, mode="nearest")
+        metrics["iou_after"] = float(registration_iou(fixed, after))
+        if pair.fixed_grid.matches(pair.moving_grid):
+            metrics["iou_before"] = float(registration_iou(fixed, moving))
+    return metrics
+
+
+def _ncc(a: Tensor, b: Tensor) -> float:
+    flat = torch.stack([torch.as_tensor(x).double().flatten() for x in (a, b)])
+    return float(torch.corrcoef(flat)[0, 1].nan_to_num())
