@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 GEOMETRY = "monai_cellreg/geometry/"
-TESTS = ("tests/geometry", "tests/contracts/test_transforms.py")
+TESTS = ("tests/geometry", "tests/contracts/test_transforms.py", "tests/contracts/test_heads.py")
 
 
 @dataclass(frozen=True)

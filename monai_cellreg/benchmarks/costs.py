@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,23 +11,21 @@ from torch import Tensor, nn
 from .. import losses, metrics
 from ..geometry import BSplineField, ThinPlateSplineField
 from .losses import image_pair
-from .timing import Candidate, compare, gradients, table, write
+from .timing import Candidate, Comparison, gradients, speed_command
 
 PEER = "MSELoss"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a table and writes ``costs.md`` and ``costs.json``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", default="runs/bench", help="folder for the table (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds of every part (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: only whether it runs")
-    options = parser.parse_args(arguments)
-    size, batch = ((32, 40), 2) if options.quick else ((320, 320), 8)
+    speed_command("costs", __doc__, cases, repeats=5, arguments=arguments)
+
+
+def cases(*, quick: bool) -> Iterator[Comparison]:
+    """One case, in which the peer comes first; tiny where only running counts."""
+    size, batch = ((32, 40), 2) if quick else ((320, 320), 8)
     ways = {**loss_candidates(size, batch), **metric_candidates(size, batch)}
-    timings = compare("cost", {PEER: ways.pop(PEER), **ways}, repeats=2 if options.quick else options.repeats)
-    write(timings, Path(options.out), "costs")
-    print(table(timings))
+    yield Comparison("cost", {PEER: ways.pop(PEER), **ways})
 
 
 def loss_candidates(size: tuple[int, int], batch: int) -> dict[str, Candidate]:

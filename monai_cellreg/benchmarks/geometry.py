@@ -3,13 +3,10 @@ that copying sets. Forward and backward, float32, one thread of the CPU."""
 
 from __future__ import annotations
 
-import argparse
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from unittest.mock import patch
 
 import torch
@@ -22,72 +19,49 @@ from ..geometry.affine import cube_points
 from ..geometry.bspline_kernel import spline_matrix
 from ..networks.blocks import DVF2DDF, Warp
 from ..utils import format_shape
-from .timing import Candidate, compare, gradients, table, write
+from .timing import Candidate, Comparison, gradients, speed_command
 
 OURS = "monai_cellreg"
 WITHOUT_NUMBA = "monai_cellreg without Numba"
 FLOAT_BYTES = 4
 
 
-@dataclass(frozen=True)
-class Case:
-    """One thing to compute.
-
-    Args:
-        part: its name.
-        candidates: name to callable, the peer first.
-        moved_bytes: what any way has to read and write at least.
-    """
-
-    part: str
-    candidates: Mapping[str, Candidate]
-    moved_bytes: int
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a table and writes ``geometry.md`` and ``geometry.json``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", default="runs/bench", help="folder for the table (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=15, help="rounds of every part (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: only whether it runs")
-    options = parser.parse_args(arguments)
-    if find_spec("kornia") is None:
-        print("kornia is not installed (extra bench): thin-plate splines are left out")
-    timings = []
-    for case in cases(quick=options.quick):
-        repeats = 2 if options.quick else options.repeats
-        timings += compare(case.part, case.candidates, repeats=repeats, moved_bytes=case.moved_bytes)
-    write(timings, Path(options.out), "geometry")
-    print(table(timings))
+    speed_command("geometry", __doc__, cases, repeats=15, arguments=arguments)
 
 
-def cases(*, quick: bool) -> Iterator[Case]:
+def cases(*, quick: bool) -> Iterator[Comparison]:
     """All cases, one at a time since each holds its arrays; tiny ones where only running counts."""
     image, large, volume = ((20, 24), (33, 40), (9, 10, 12)) if quick else ((320, 320), (2048, 2048), (96, 112, 96))
     yield from (warp_case(size, batch) for size, batch in ((image, 8), (large, 1), (volume, 1)))
     yield from (squaring_case(size, batch) for size, batch in ((image, 8), (volume, 1)))
     yield bspline_case(image, 8, 4 if quick else 16)
     yield bspline_case(volume, 1, 3 if quick else 8)
-    if find_spec("kornia") is not None:
+    if find_spec("kornia") is None:
+        print("kornia is not installed (extra bench): thin-plate splines are left out")
+    else:
         yield thin_plate_case(image, (5, 5), 8)
 
 
-def warp_case(size: tuple[int, ...], batch: int) -> Case:
+def warp_case(size: tuple[int, ...], batch: int) -> Comparison:
     """An image of one channel through a field, differentiated in both."""
     image, field = smooth(batch, 1, size), smooth(batch, len(size), size, seed=1)
     moved = 5 * image.numel() + 3 * field.numel()  # image, warped, field; both gradients of all, and image, field again
-    return Case(f"warp {label(size, batch)}", with_monai(monai_blocks.Warp, Warp(), image, field), FLOAT_BYTES * moved)
+    return Comparison(
+        f"warp {label(size, batch)}", with_monai(monai_blocks.Warp, Warp(), image, field), FLOAT_BYTES * moved
+    )
 
 
-def squaring_case(size: tuple[int, ...], batch: int, steps: int = 7) -> Case:
+def squaring_case(size: tuple[int, ...], batch: int, steps: int = 7) -> Comparison:
     """Scaling and squaring of a velocity."""
     velocity = smooth(batch, len(size), size)
     moved = 5 * steps * velocity.numel()  # a squaring: flow in, flow out; flow and gradient in, gradient out
     candidates = with_monai(lambda: monai_blocks.DVF2DDF(steps), DVF2DDF(steps), velocity)
-    return Case(f"scaling and squaring {label(size, batch)}", candidates, FLOAT_BYTES * moved)
+    return Comparison(f"scaling and squaring {label(size, batch)}", candidates, FLOAT_BYTES * moved)
 
 
-def bspline_case(size: tuple[int, ...], batch: int, spacing: int) -> Case:
+def bspline_case(size: tuple[int, ...], batch: int, spacing: int) -> Comparison:
     """Control points to a field: small matrices against a transposed convolution with the whole kernel."""
     ours = BSplineField(size, spacing)
     parameters = drawn(batch, *ours.parameter_shape).requires_grad_()
@@ -96,10 +70,10 @@ def bspline_case(size: tuple[int, ...], batch: int, spacing: int) -> Case:
         "transposed convolution": gradients(transposed_convolution(size, spacing), parameters),
         OURS: gradients(ours, parameters),
     }
-    return Case(f"B-spline every {spacing} voxels {label(size, batch)}", candidates, FLOAT_BYTES * moved)
+    return Comparison(f"B-spline every {spacing} voxels {label(size, batch)}", candidates, FLOAT_BYTES * moved)
 
 
-def thin_plate_case(size: tuple[int, ...], control_shape: tuple[int, ...], batch: int) -> Case:
+def thin_plate_case(size: tuple[int, ...], control_shape: tuple[int, ...], batch: int) -> Comparison:
     """Displacements of a grid of control points to a field."""
     ours = ThinPlateSplineField(size, control_shape)
     parameters = (0.05 * drawn(batch, *ours.parameter_shape)).requires_grad_()
@@ -108,7 +82,7 @@ def thin_plate_case(size: tuple[int, ...], control_shape: tuple[int, ...], batch
         "kornia": gradients(kornia_thin_plate(size, control_shape), parameters),
         OURS: gradients(ours, parameters),
     }
-    return Case(
+    return Comparison(
         f"thin-plate spline of {format_shape(control_shape)} points {label(size, batch)}",
         candidates,
         FLOAT_BYTES * moved,

@@ -3,11 +3,9 @@ Forward and backward, float32 unless said, one thread of the CPU."""
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import monai.losses
 import torch
@@ -23,8 +21,8 @@ from ..losses import (
     LocalNormalizedCrossCorrelationLoss,
 )
 from ..networks.blocks import Warp
-from .geometry import FLOAT_BYTES, OURS, Case, label
-from .timing import Candidate, compare, gradients, table, write
+from .geometry import FLOAT_BYTES, OURS, label
+from .timing import Candidate, Comparison, gradients, speed_command
 
 WINDOW = 9
 FEATURES, DEPTH = 8, 4  # of the registration U-Net: 8 features at full resolution, doubled by each of 4 halvings
@@ -32,20 +30,10 @@ FEATURES, DEPTH = 8, 4  # of the registration U-Net: 8 features at full resoluti
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a table and writes ``losses.md`` and ``losses.json``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", default="runs/bench", help="folder for the table (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=9, help="rounds of every part (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: only whether it runs")
-    options = parser.parse_args(arguments)
-    timings = []
-    for case in cases(quick=options.quick):
-        repeats = 2 if options.quick else options.repeats
-        timings += compare(case.part, case.candidates, repeats=repeats, moved_bytes=case.moved_bytes)
-    write(timings, Path(options.out), "losses")
-    print(table(timings))
+    speed_command("losses", __doc__, cases, repeats=9, arguments=arguments)
 
 
-def cases(*, quick: bool) -> Iterator[Case]:
+def cases(*, quick: bool) -> Iterator[Comparison]:
     """All cases, one at a time since each holds its arrays; tiny ones where only running counts."""
     image, large, volume = ((32, 48), (33, 40), (9, 10, 12)) if quick else ((320, 320), (2048, 2048), (96, 112, 96))
     yield from (correlation_case(size, batch) for size, batch in ((image, 8), (large, 1), (volume, 1)))
@@ -60,7 +48,7 @@ def cases(*, quick: bool) -> Iterator[Case]:
     yield low_precision_step_case(image, 8)
 
 
-def correlation_case(size: tuple[int, ...], batch: int) -> Case:
+def correlation_case(size: tuple[int, ...], batch: int) -> Comparison:
     """Local correlation, differentiated in the warped image."""
     pred, target = image_pair(size, batch)
     losses = (
@@ -70,33 +58,34 @@ def correlation_case(size: tuple[int, ...], batch: int) -> Case:
     return loss_case(f"LNCC, window {WINDOW}, {label(size, batch)}", losses, pred, target)
 
 
-def information_case(size: tuple[int, ...], batch: int, kernel_type: str) -> Case:
+def information_case(size: tuple[int, ...], batch: int, kernel_type: str) -> Comparison:
     """Mutual information in 23 bins, differentiated in the warped image."""
     losses = (monai.losses.GlobalMutualInformationLoss(kernel_type), GlobalMutualInformationLoss(kernel_type))
     return loss_case(f"mutual information, {kernel_type}, {label(size, batch)}", losses, *image_pair(size, batch))
 
 
-def smoothness_case(ours: type[nn.Module], theirs: type[nn.Module], size: tuple[int, ...], batch: int) -> Case:
+def smoothness_case(ours: type[nn.Module], theirs: type[nn.Module], size: tuple[int, ...], batch: int) -> Comparison:
     """A smoothness energy of a voxel field."""
     field = torch.randn(batch, len(size), *size, generator=torch.Generator().manual_seed(0)).requires_grad_()
     candidates = {"MONAI": gradients(theirs(), field), OURS: gradients(ours(), field)}
     name = ours.__name__.removesuffix("Loss").removesuffix("Energy").lower()
-    return Case(f"{name}, {label(size, batch)}", candidates, FLOAT_BYTES * 2 * field.numel())  # field in, gradient out
+    moved = 2 * field.numel()  # field in, gradient out
+    return Comparison(f"{name}, {label(size, batch)}", candidates, FLOAT_BYTES * moved)
 
 
-def loss_case(part: str, losses: tuple[nn.Module, nn.Module], pred: Tensor, target: Tensor) -> Case:
+def loss_case(part: str, losses: tuple[nn.Module, nn.Module], pred: Tensor, target: Tensor) -> Comparison:
     """MONAI's loss and ours."""
     candidates = {name: gradients(loss, pred, target) for name, loss in zip(("MONAI", OURS), losses, strict=True)}
-    return Case(part, candidates, FLOAT_BYTES * 5 * pred.numel())  # both images in, twice; the gradient out
+    return Comparison(part, candidates, FLOAT_BYTES * 5 * pred.numel())  # both images in, twice; the gradient out
 
 
-def step_case(size: tuple[int, ...], batch: int) -> Case:
+def step_case(size: tuple[int, ...], batch: int) -> Comparison:
     """A training step of a registration network with local correlation, bending energy and warp."""
     candidates = {"MONAI": training_step(size, batch, monai_parts()), OURS: training_step(size, batch, our_parts())}
-    return Case(f"training step, {label(size, batch)}", candidates, 0)
+    return Comparison(f"training step, {label(size, batch)}", candidates)
 
 
-def low_precision_step_case(size: tuple[int, ...], batch: int) -> Case:
+def low_precision_step_case(size: tuple[int, ...], batch: int) -> Comparison:
     """The step under bfloat16 autocast.
 
     MONAI's warp and losses follow autocast, so that coordinates are off by pixels and variances drown in rounding. The
@@ -107,7 +96,7 @@ def low_precision_step_case(size: tuple[int, ...], batch: int) -> Case:
         "MONAI, all in bfloat16 (inexact)": training_step(size, batch, monai_parts(), low=True),
         OURS: training_step(size, batch, our_parts(), low=True),
     }
-    return Case(f"training step in bfloat16, {label(size, batch)}", candidates, 0)
+    return Comparison(f"training step in bfloat16, {label(size, batch)}", candidates)
 
 
 @dataclass(frozen=True)

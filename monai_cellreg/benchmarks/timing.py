@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -22,6 +23,21 @@ from ..utils import atomic_path
 
 Candidate = Callable[[], object]
 COPY = "copy of as many bytes"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One thing to compute.
+
+    Args:
+        part: its name.
+        candidates: name to callable, the peer first.
+        moved_bytes: what any way has to read and write at least; 0 where it is not known.
+    """
+
+    part: str
+    candidates: Mapping[str, Candidate]
+    moved_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,37 @@ class Timing:
     ratio: float
     times_copy: float | None
     peak_bytes: int
+
+
+def speed_command(
+    name: str,
+    description: str | None,
+    cases: Callable[..., Iterable[Comparison]],
+    *,
+    repeats: int,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """A command that times cases, prints a table and writes ``NAME.md`` and ``NAME.json``.
+
+    Args:
+        name: of the files.
+        description: what ``--help`` tells.
+        cases: called with ``quick``, whether tiny sizes will do; gives the cases, best one by one since each holds its
+            arrays.
+        repeats: rounds of every case unless the user says otherwise.
+        arguments: of the command line; those of the process when omitted.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", default="runs/bench", help="folder for the table (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=repeats, help="rounds of every part (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: only whether it runs")
+    options = parser.parse_args(arguments)
+    timings: list[Timing] = []
+    for case in cases(quick=options.quick):
+        rounds = 2 if options.quick else options.repeats
+        timings += compare(case.part, case.candidates, repeats=rounds, moved_bytes=case.moved_bytes)
+    write(timings, Path(options.out), name)
+    print(table(timings))
 
 
 def compare(part: str, candidates: Mapping[str, Candidate], *, repeats: int, moved_bytes: int = 0) -> list[Timing]:

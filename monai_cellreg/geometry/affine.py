@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..utils import check_choice, check_positive, format_shape
+from ..utils import Spacing, axis_spacing, check_choice, check_positive, format_shape
 from .grid import SamplingGrid
 from .transform import SpatialTransform
 
@@ -141,26 +141,20 @@ class AffineField(nn.Module):
     Args:
         spatial_size: image size, D axes.
         kind: see above.
-        spacing: distance of neighbouring voxel centres along each tensor axis, for both images; only the ratios matter.
-            Equal along all axes when omitted. An ``"affine"`` or ``"translation"`` field does not depend on it.
+        spacing: distance of neighbouring voxel centres, one number or one for each tensor axis, for both images; only
+            the ratios matter. Equal along all axes when omitted. An ``"affine"`` or ``"translation"`` field does not
+            depend on it.
 
     Raises:
         ValueError: for an unknown kind, or a spacing that is not positive or not one number an axis.
     """
 
-    def __init__(
-        self, spatial_size: Sequence[int], *, kind: str = "affine", spacing: Sequence[float] | None = None
-    ) -> None:
+    def __init__(self, spatial_size: Sequence[int], *, kind: str = "affine", spacing: Spacing = None) -> None:
         super().__init__()
         self.spatial_size, self.kind = tuple(spatial_size), kind
         dims = len(self.spatial_size)
-        self.spacing = (1.0,) * dims if spacing is None else tuple(spacing)
         check_choice("kind", kind, AFFINE_KINDS)
-        check_positive("spacing", self.spacing)
-        if len(self.spacing) != dims:
-            raise ValueError(
-                f"spacing is {self.spacing} for spatial_size {self.spatial_size}; expected one number for each axis"
-            )
+        self.spacing = axis_spacing(spacing, dims)
         self._half = np.diag(SamplingGrid(self.spatial_size).cube_to_world)[:-1].tolist()  # voxels from centre to face
         turns = dims * (dims - 1) // 2
         shapes = {"translation": (dims,), "rigid": (turns + dims,), "similarity": (turns + 1 + dims,)}

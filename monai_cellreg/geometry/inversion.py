@@ -27,12 +27,13 @@ Solver = Callable[[PointMap, Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class InversionReport:
-    """How well a numerical inverse does at the voxel centres of a grid.
+    """How well an inverse does at the voxel centres of a grid; made by :meth:`SpatialTransform.inversion_report`.
 
     Args:
         largest: largest residual ``|T(x) - y|``, in world units.
         rms: root mean square of the residuals, in world units.
-        unreached: share of the points whose residual is above the tolerance.
+        unreached: share of the points that a numerical inverse, or one in a chain, does not reach within its tolerance:
+            there it refuses to map. 0 where all inverses have a closed form.
         folded: share of the points at whose solution the Jacobian determinant of the map is at or below 0: there the
             map folds and the solution is one of several (or the map mirrors as a whole, which makes the share 1).
     """

@@ -120,6 +120,29 @@ def field_from_itk(image: SimpleITK.Image, frame: str) -> DenseTransform:
     return DenseTransform(*_vectors(image, frame))
 
 
+def image_to_itk(image: Tensor, grid: SamplingGrid) -> SimpleITK.Image:
+    """An image of one channel as ITK's, at the same place in physical space.
+
+    Args:
+        image: (1, *grid.shape), on any device.
+        grid: where it lies.
+
+    Returns:
+        A copy, in the type of ``image``.
+
+    Raises:
+        ValueError: for another shape, or a sheared grid, which ITK's images cannot lie on.
+
+    Example:
+        >>> image = image_to_itk(torch.arange(6.0).reshape(1, 2, 3), SamplingGrid((2, 3)))
+        >>> image.GetSize(), image[2, 1]
+        ((3, 2), 5.0)
+    """
+    grid.check_fits("image", image, 1)
+    _check_right_angles(grid)
+    return _on_grid(image.detach().cpu().movedim(0, -1).numpy(), grid, grid.frame)
+
+
 def physical_axes(frame: str, dims: int) -> np.ndarray:
     """Matrix (D, D) between world components and ITK's physical x, y(, z); its own inverse."""
     check_choice("frame", frame, FRAMES)
@@ -154,13 +177,17 @@ def _has_right_angles(grid: SamplingGrid) -> bool:
     return np.allclose(direction.T @ direction, np.eye(grid.spatial_dims), atol=1e-4)
 
 
-def _sampled(transform: SpatialTransform, grid: SamplingGrid) -> DenseTransform:
-    """A map by its displacements at the voxels of a grid."""
+def _check_right_angles(grid: SamplingGrid) -> None:
     if not _has_right_angles(grid):
         raise ValueError(
-            f"grid is sheared (affine {grid.affine.tolist()}); expected axes at right angles, as ITK's displacement "
-            "fields need them. Give a grid without shear over the same region"
+            f"grid is sheared (affine {grid.affine.tolist()}); expected axes at right angles, as ITK's images and "
+            "displacement fields need them. Give a grid without shear over the same region"
         )
+
+
+def _sampled(transform: SpatialTransform, grid: SamplingGrid) -> DenseTransform:
+    """A map by its displacements at the voxels of a grid."""
+    _check_right_angles(grid)
     return DenseTransform(transform.displacement(grid), grid)
 
 
@@ -212,13 +239,19 @@ def _widened(lattice: SamplingGrid) -> SamplingGrid:
 
 def _vector_image(values: np.ndarray, grid: SamplingGrid, frame: str) -> SimpleITK.Image:
     """Vectors (D, *grid.shape) in world units as an image that lies on the grid."""
+    return _on_grid(np.moveaxis(values, 0, -1) @ physical_axes(frame, grid.spatial_dims), grid, frame)
+
+
+def _on_grid(values: np.ndarray, grid: SamplingGrid, frame: str) -> SimpleITK.Image:
+    """Values (*grid.shape, C) as an image that lies on the grid; one of scalars where C is 1."""
     import SimpleITK as sitk
 
     axes = physical_axes(frame, grid.spatial_dims)
     linear = axes @ _reordered_columns(grid.affine[:-1, :-1], frame)
     spacing = np.linalg.norm(linear, axis=0)
-    vectors = np.moveaxis(values, 0, -1) @ axes  # (*shape, D)
-    image = sitk.GetImageFromArray(_reordered_voxels(vectors, frame), isVector=True)
+    voxels = _reordered_voxels(values, frame)
+    is_vector = values.shape[-1] > 1
+    image = sitk.GetImageFromArray(voxels if is_vector else voxels[..., 0], isVector=is_vector)
     image.SetOrigin((axes @ grid.affine[:-1, -1]).tolist())
     image.SetSpacing(spacing.tolist())
     image.SetDirection((linear / spacing).ravel().tolist())
@@ -244,8 +277,8 @@ def _reordered_columns(linear: np.ndarray, frame: str) -> np.ndarray:
     return linear[:, ::-1] if frame == "index" else linear
 
 
-def _reordered_voxels(vectors: np.ndarray, frame: str) -> np.ndarray:
-    """Vectors (*spatial, D) between the order of tensor axes and that of SimpleITK's arrays, which is (z,) y, x."""
+def _reordered_voxels(values: np.ndarray, frame: str) -> np.ndarray:
+    """Values (*spatial, C) between the order of tensor axes and that of SimpleITK's arrays, which is (z,) y, x."""
     if frame == "index":
-        return vectors
-    return rearrange(vectors, "x y c -> y x c" if vectors.ndim == 3 else "x y z c -> z y x c")
+        return values
+    return rearrange(values, "x y c -> y x c" if values.ndim == 3 else "x y z c -> z y x c")

@@ -57,6 +57,11 @@ class SpatialTransform(ABC):
         """This map and the following one as a single map of the same family, where that is exact."""
         return None
 
+    def _attempt(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`_map`, but refuses nothing: also says which points (B, N) got no more than the closest answer."""
+        mapped = self._map(points)
+        return mapped, torch.zeros(mapped.shape[:2], dtype=torch.bool, device=mapped.device)
+
     def points(self, points: Tensor | np.ndarray) -> Tensor | np.ndarray:
         """Moving points of fixed points.
 
@@ -117,6 +122,50 @@ class SpatialTransform(ABC):
         """
         return torch.linalg.det(self.jacobian(grid, dtype=dtype, device=device))
 
+    @torch.no_grad()
+    def inversion_report(
+        self,
+        grid: SamplingGrid,
+        *,
+        inverse: SpatialTransform | None = None,
+        device: torch.device | str | None = None,
+    ) -> InversionReport:
+        """How far an inverse misses: ``|T(S(y)) - y|`` at every voxel centre y of a grid of moving points.
+
+        Args:
+            grid: where to ask, in the moving image's world.
+            inverse: the map S that is judged, such as a network's for the other direction; :meth:`inverse` when
+                omitted. A chain is judged as a whole.
+            device: where the work is done; on the map's device when omitted.
+
+        Returns:
+            The residuals; where S is numerical and finds no preimage, that of the closest point that was found.
+
+        Raises:
+            ValueError: for a grid of another dimension, an affine map that is singular, or where the map itself is
+                refused because it holds a numerical inverse.
+
+        Example:
+            >>> from monai_cellreg.geometry import AffineTransform, DenseTransform
+            >>> grid = SamplingGrid((6, 8))
+            >>> bend = DenseTransform(torch.sin(grid.index()).movedim(-1, 0)[None] / 4, grid)
+            >>> report = bend.then(AffineTransform.rigid(0.1)).inversion_report(grid)
+            >>> report.largest < 1e-8, report.unreached, report.folded
+            (True, 0.0, 0.0)
+        """
+        back = self.inverse() if inverse is None else inverse
+        check_spatial(grid.shape, back.spatial_dims, "grid")
+        y = self._centres(grid, torch.float64, device)
+        x, missed = back._attempt(y)
+        residual = (self._map(x) - y).norm(dim=-1)
+        folded = torch.linalg.det(map_jacobian(self._map, x)) <= 0
+        return InversionReport(
+            largest=float(residual.max()),
+            rms=float(residual.square().mean().sqrt()),
+            unreached=float(missed.double().mean()),
+            folded=float(folded.double().mean()),
+        )
+
     def _centres(self, grid: SamplingGrid, dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
         """World points (1, voxels, D) of a grid, on the map's device unless another is named."""
         check_spatial(grid.shape, self.spatial_dims, "grid")
@@ -151,12 +200,21 @@ class CompositeTransform(SpatialTransform):
             jacobian = transform._jacobian(points, step) @ jacobian
         return jacobian
 
+    def _attempt(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        start = mapped = points
+        missed = torch.zeros(points.shape[:2], dtype=torch.bool, device=points.device)
+        for transform in self.transforms:
+            start = torch.where(missed[..., None], start, mapped)  # an answer far away would loosen all tolerances
+            mapped, lost = transform._attempt(start)
+            missed = missed | lost
+        return mapped, missed
+
     def inverse(self) -> SpatialTransform:
         return compose([t.inverse() for t in reversed(self.transforms)])
 
 
 class InverseTransform(SpatialTransform):
-    """The numerical inverse of a map, solved at the points that are asked for.
+    """The numerical inverse of a map, solved at the points that are asked for; see also :meth:`inversion_report`.
 
     Args:
         transform: the map to invert.
@@ -171,9 +229,9 @@ class InverseTransform(SpatialTransform):
         >>> from monai_cellreg.geometry import DenseTransform
         >>> grid = SamplingGrid((6, 8))
         >>> bend = DenseTransform(torch.sin(grid.index()).movedim(-1, 0)[None] / 4, grid)
-        >>> report = bend.inverse().report(grid)
-        >>> report.largest < 1e-8, report.folded
-        (True, 0.0)
+        >>> there = bend.points(np.array([[2.5, 4.0]]))
+        >>> bend.inverse().points(there).round(6)
+        array([[2.5, 4. ]])
     """
 
     def __init__(self, transform: SpatialTransform, *, tolerance: float | None = None) -> None:
@@ -195,17 +253,9 @@ class InverseTransform(SpatialTransform):
     def _jacobian(self, points: Tensor, step: float) -> Tensor:
         return torch.linalg.inv(self.transform._jacobian(self._map(points), step))
 
-    @torch.no_grad()
-    def report(self, grid: SamplingGrid, *, device: torch.device | str | None = None) -> InversionReport:
-        """Residuals of the inverse at every voxel centre of a grid of moving points; refuses nothing."""
-        y, x, residual, tolerance = self._solved(self._centres(grid, torch.float64, device))
-        folded = torch.linalg.det(map_jacobian(self.transform._map, x)) <= 0
-        return InversionReport(
-            largest=float(residual.max()),
-            rms=float(residual.square().mean().sqrt()),
-            unreached=float((~(residual <= tolerance)).double().mean()),
-            folded=float(folded.double().mean()),
-        )
+    def _attempt(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        _, x, residual, tolerance = self._solved(points)
+        return x, ~(residual <= tolerance)
 
     def _map(self, points: Tensor) -> Tensor:
         y, x, residual, tolerance = self._solved(points)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from monai.utils import LossReduction
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..geometry import warp
-from ..utils import check_finite, format_shape
+from ..utils import Spacing, check_finite, check_spacing, format_shape, in_units
 from .ddf import as_field, as_weight
 from .image_pair import ImageLoss, prepare
-from .spacing import checked_spacing, in_units
 
 
 class CycleConsistencyLoss(nn.Module):
@@ -70,7 +67,7 @@ class InverseConsistencyLoss(ImageLoss):
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``, which gives (B, 1, *spatial).
-        spacing: distance of neighbouring voxels of the fixed image along each axis; none for voxels.
+        spacing: distance of neighbouring voxels of the fixed image, one number or one for each axis; none for voxels.
 
     References:
         Christensen and Johnson, Consistent image registration, IEEE TMI 2001; the maps are composed here, where they
@@ -83,11 +80,10 @@ class InverseConsistencyLoss(ImageLoss):
         (tensor(0.), tensor(4.5000))
     """
 
-    def __init__(
-        self, reduction: LossReduction | str = LossReduction.MEAN, *, spacing: Sequence[float] | None = None
-    ) -> None:
+    def __init__(self, reduction: LossReduction | str = LossReduction.MEAN, *, spacing: Spacing = None) -> None:
         super().__init__(reduction)
-        self.spacing = checked_spacing(spacing)
+        check_spacing(spacing)
+        self.spacing = spacing
 
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss of two voxel fields.

@@ -16,8 +16,9 @@ from ..geometry.bspline_lattice import check_control_shape
 from ..geometry.separable import apply_separable
 from ..geometry.tps import kernel_sign, spline_system
 from ..utils import check_finite, format_shape
-from .ddf import is_finite, plain
+from .ddf import is_finite
 from .reduction import check_reduction
+from .tensors import plain
 
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(4)  # exact for products of two cubic pieces
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from ..utils import check_finite, format_shape
+from .tensors import may_look, plain
 
 
 def as_field(pred: Tensor, *, smallest: int) -> Tensor:
@@ -71,16 +71,6 @@ def shares(weight: Tensor, what: str) -> Tensor:
     return weight / totals
 
 
-def may_look() -> bool:
-    """Whether values of tensors may be looked at: not while a graph is traced or compiled."""
-    return not (torch.jit.is_tracing() or torch.compiler.is_compiling())
-
-
 def is_finite(loss: Tensor) -> bool:
     """Whether a loss is finite, as far as one may look."""
     return not may_look() or bool(loss.detach().isfinite().all())
-
-
-def plain(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Without the metadata of a MONAI tensor, which every operation would carry along."""
-    return (tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor).to(dtype)

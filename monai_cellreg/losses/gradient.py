@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-
-def voxel_lengths(spacing: float | Sequence[float] | None, dims: int) -> list[float]:
-    """The distance of voxels along each of ``dims`` axes, from one number, one for each axis, or None for 1.
-
-    Raises:
-        ValueError: for another number of axes.
-    """
-    lengths = [1.0] if spacing is None else [float(h) for h in np.atleast_1d(spacing)]
-    if len(lengths) not in (1, dims):
-        raise ValueError(f"spacing is {spacing} for {dims} axes, expected one number, or one for each axis")
-    return lengths * (dims // len(lengths))
 
 
 def spatial_gradient(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from monai.data import MetaTensor
 from monai.utils import LossReduction
 from torch import Tensor, nn
 
 from ..utils import check_finite, check_same_shape, check_spatial, format_shape
 from .reduction import check_reduction
+from .tensors import may_look, plain
 
 
 class ImagePair(NamedTuple):
@@ -93,20 +93,15 @@ def prepare(pred: Tensor, target: Tensor, weight: Tensor | None, *, spatial_dims
     check_spatial(pred.shape[2:], pred.ndim - 2 if spatial_dims is None else spatial_dims, "pred")
     check_same_shape("target", target.shape, "pred", pred.shape)
     dtype = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
-    pred, target = _plain(pred, dtype), _plain(target, dtype)
+    pred, target = plain(pred, dtype), plain(target, dtype)
     if weight is not None:
         _check_weight_shape(weight, pred)
-        weight = _plain(weight, dtype)
+        weight = plain(weight, dtype)
         pred, target = (image.masked_fill(weight == 0, 0) for image in (pred, target))
     images = ImagePair(pred, target, weight)
-    if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+    if may_look():
         _check_values(images)
     return images
-
-
-def _plain(image: Tensor, dtype: torch.dtype) -> Tensor:
-    """Without the metadata of a MONAI tensor, which every operation would carry along."""
-    return (image.as_tensor() if isinstance(image, MetaTensor) else image).to(dtype)
 
 
 def _check_weight_shape(weight: Tensor, image: Tensor) -> None:

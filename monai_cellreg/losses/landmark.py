@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from monai.utils import LossReduction
 from torch import Tensor, nn
 
 from ..geometry import sample, voxel_to_cube_ddf
-from ..utils import check_finite, check_positive, check_same_shape, format_shape
+from ..utils import Spacing, check_finite, check_positive, check_same_shape, check_spacing, format_shape, in_units
 from .ddf import as_field, as_weight
 from .image_pair import ImageLoss, ImagePair
 from .reduction import check_reduction
-from .spacing import checked_spacing, in_units
 
 
 class TransformationLoss(ImageLoss):
@@ -65,8 +62,8 @@ class LandmarkDistanceLoss(nn.Module):
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``, which gives (B, N), 0 for a missing landmark.
-        spacing: distance of neighbouring voxels of the moving image along each axis, the unit of distances; none for
-            voxels.
+        spacing: distance of neighbouring voxels of the moving image, one number or one for each axis, the unit of
+            distances; none for voxels.
         huber_delta: distance at which the square turns into a straight line, in the same unit; none for the square.
 
     References:
@@ -82,13 +79,14 @@ class LandmarkDistanceLoss(nn.Module):
         self,
         reduction: LossReduction | str = LossReduction.MEAN,
         *,
-        spacing: Sequence[float] | None = None,
+        spacing: Spacing = None,
         huber_delta: float | None = None,
     ) -> None:
         super().__init__()
         if huber_delta is not None:
             check_positive("huber_delta", huber_delta)
-        self.reduction, self.spacing = check_reduction(reduction), checked_spacing(spacing)
+        check_spacing(spacing)
+        self.reduction, self.spacing = check_reduction(reduction), spacing
         self.huber_delta = huber_delta
 
     def forward(

@@ -8,8 +8,8 @@ import torch
 from monai.utils import LossReduction
 from torch import Tensor
 
-from ..utils import check_positive
-from .gradient import spatial_gradient, voxel_lengths
+from ..utils import Spacing, axis_spacing, check_positive, check_spacing
+from .gradient import spatial_gradient
 from .image_pair import ImageLoss, ImagePair
 
 FLAT = 1e-20  # added to squared lengths: the gradient of a constant image has no direction
@@ -53,19 +53,20 @@ class NormalizedGradientFieldsLoss(ImageLoss):
         noise: float = 1.0,
         *,
         reduction: LossReduction | str = LossReduction.MEAN,
-        spacing: float | Sequence[float] | None = None,
+        spacing: Spacing = None,
     ) -> None:
         super().__init__(reduction)
-        for name, value in (("epsilon", epsilon), ("noise", noise), ("spacing", spacing)):
-            if value is not None:
-                check_positive(name, value)
+        if epsilon is not None:
+            check_positive("epsilon", epsilon)
+        check_positive("noise", noise)
+        check_spacing(spacing)
         self.epsilon, self.noise, self.spacing = epsilon, float(noise), spacing
 
     def unlikeness(self, images: ImagePair) -> Tensor:
         """One less the squared inner products of the normalised gradients (B, C, *spatial)."""
         dims, weight = images.pred.ndim - 2, images.weight
         visible = None if weight is None else weight > 0
-        lengths = voxel_lengths(self.spacing, dims)
+        lengths = axis_spacing(self.spacing, dims)
         gradients = [spatial_gradient(image, visible, lengths) for image in (images.pred, images.target)]
         edges = [self._edge(gradient, weight) for gradient in gradients]
         product = torch.stack([p * t for p, t in zip(*gradients, strict=True)]).sum(0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-import torch
 from monai.utils import LossReduction
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..utils import format_shape
 from .image_pair import ImageLoss, ImagePair, prepare
+from .tensors import may_look
 
 ROUNDING = 1e-2  # by which a warped heat map may leave [0, 1], bfloat16 included
 
@@ -49,6 +49,7 @@ class LabelCrossEntropyLoss(ImageLoss):
         eps: the value is at most ``-log(eps)``, the gradient ``1 / eps``; 0 for the cross entropy as it is.
 
     Example:
+        >>> import torch
         >>> LabelCrossEntropyLoss()(torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 1, 2, 2))
         tensor(0.6931)
     """
@@ -73,7 +74,7 @@ class LabelCrossEntropyLoss(ImageLoss):
 
 def _probabilities(name: str, image: Tensor) -> Tensor:
     """The image in [0, 1], where only rounding has led out of it."""
-    if not torch.compiler.is_compiling():
+    if may_look():
         low, high = image.detach().aminmax()
         if bool((low < -ROUNDING) | (high > 1 + ROUNDING)):
             raise ValueError(

@@ -16,11 +16,11 @@ from math import prod
 from monai.utils import LossReduction
 from torch import Tensor, nn
 
-from ..utils import check_finite, check_positive
-from .ddf import as_field, as_weight, is_finite, may_look, shares
-from .gradient import voxel_lengths
+from ..utils import Spacing, axis_spacing, check_finite, check_positive, check_spacing
+from .ddf import as_field, as_weight, is_finite, shares
 from .quadratic import Square, combined, difference, energy_map, total_energy
 from .reduction import check_reduction
+from .tensors import may_look
 
 
 class SmoothnessLoss(nn.Module):
@@ -40,11 +40,10 @@ class SmoothnessLoss(nn.Module):
         normalize: bool = False,
         reduction: LossReduction | str = LossReduction.MEAN,
         *,
-        spacing: float | Sequence[float] | None = None,
+        spacing: Spacing = None,
     ) -> None:
         super().__init__()
-        if spacing is not None:
-            check_positive("spacing", spacing)
+        check_spacing(spacing)
         if normalize and spacing is not None:
             raise ValueError(
                 f"normalize is True and spacing is {spacing}; expected at most one of them: normalize measures in "
@@ -92,11 +91,9 @@ class SmoothnessLoss(nn.Module):
             return total_energy(field, squares) / (values * prod(size - 2 for size in field.shape[2:]))
         return total_energy(field, squares, shares(weight, "every voxel with neighbours on all sides")) / values
 
-    def _lengths(self, spatial: Sequence[int]) -> list[float]:
+    def _lengths(self, spatial: Sequence[int]) -> tuple[float, ...]:
         """Length of a voxel along each axis."""
-        if self.normalize:
-            return [1 / size for size in spatial]
-        return voxel_lengths(self.spacing, len(spatial))
+        return tuple(1 / size for size in spatial) if self.normalize else axis_spacing(self.spacing, len(spatial))
 
     def _squares(self, lengths: Sequence[float]) -> list[Square]:
         """The terms of the energy for voxels of these lengths."""
@@ -223,7 +220,7 @@ class ElasticLoss(SmoothnessLoss):
         lambda_: float = 0.0,
         *,
         reduction: LossReduction | str = LossReduction.MEAN,
-        spacing: float | Sequence[float] | None = None,
+        spacing: Spacing = None,
     ) -> None:
         super().__init__(reduction=reduction, spacing=spacing)
         check_positive("mu", mu)

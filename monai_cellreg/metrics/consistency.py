@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..geometry import warp
-from ..utils import format_shape
-from .pairwise import PairStatistics, checked_field, known_max, known_mean, lengths
+from ..utils import Spacing, check_spacing, format_shape, in_units
+from .pairwise import PairStatistics, checked_field, known_max, known_mean
 
 
 class InverseConsistencyError(PairStatistics):
@@ -21,7 +21,7 @@ class InverseConsistencyError(PairStatistics):
     that are not: an error is worth as much as that is large.
 
     Args:
-        spacing: distance of neighbouring voxels of the fixed image along each axis; none for voxels.
+        spacing: distance of neighbouring voxels of the fixed image, one number or one for each axis; none for voxels.
         of_pair: what :meth:`aggregate` follows: ``"mean"``, ``"max"`` or ``"inside"``.
         over_pairs: how it reduces the pairs: ``"mean"``, ``"median"`` or ``"max"``.
 
@@ -31,10 +31,9 @@ class InverseConsistencyError(PairStatistics):
 
     columns = ("mean", "max", "inside")
 
-    def __init__(
-        self, *, spacing: Sequence[float] | None = None, of_pair: str = "mean", over_pairs: str = "mean"
-    ) -> None:
+    def __init__(self, *, spacing: Spacing = None, of_pair: str = "mean", over_pairs: str = "mean") -> None:
         super().__init__(of_pair=of_pair, over_pairs=over_pairs)
+        check_spacing(spacing)
         self.spacing = spacing
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None) -> Tensor:
@@ -45,7 +44,7 @@ class InverseConsistencyError(PairStatistics):
                 "expected the field from fixed to moving (B, D, *fixed size) and back (B, D, *moving size)"
             )
         there, back = checked_field("y_pred", y_pred), checked_field("y", y)
-        distance = lengths(there + warp(back, there), self.spacing)
+        distance = in_units(there + warp(back, there), self.spacing, axis=1).norm(dim=1)
         inside = _inside(there, y.shape[2:]).flatten(1)
         distance = torch.where(inside, distance.flatten(1), torch.nan)
         return torch.stack([known_mean(distance), known_max(distance), inside.to(distance).mean(1)], dim=1)

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..utils import check_positive, format_shape
+from ..utils import Spacing, axis_spacing, check_positive, check_spacing, format_shape, in_units
 from .pairwise import (
     STATISTICS,
     PairMetric,
     PairStatistics,
     check_pair,
     checked_field,
-    checked_spacing,
     known_mean,
-    lengths,
 )
 
 
@@ -26,17 +24,20 @@ class GridError(PairMetric):
     ``mean_x |spacing * (u(x) - u_true(x))|``, in voxels, or in the unit of ``spacing``.
 
     Args:
-        spacing: distance of neighbouring voxels of the *moving* image along each axis; none for voxels.
+        spacing: distance of neighbouring voxels of the *moving* image, one number or one for each axis; none for
+            voxels.
     """
 
-    def __init__(self, *, spacing: Sequence[float] | None = None) -> None:
+    def __init__(self, *, spacing: Spacing = None) -> None:
         super().__init__()
+        check_spacing(spacing)
         self.spacing = spacing
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None) -> Tensor:
         """Voxel fields (B, D, *spatial) to (B, 1)."""
         y = checked_field("y", check_pair(y_pred, y, "true field (B, D, *spatial)"))
-        return lengths(checked_field("y_pred", y_pred) - y, self.spacing).flatten(1).mean(1, keepdim=True)
+        error = in_units(checked_field("y_pred", y_pred) - y, self.spacing, axis=1)
+        return error.norm(dim=1).flatten(1).mean(1, keepdim=True)
 
 
 class TargetRegistrationError(PairStatistics):
@@ -150,12 +151,12 @@ def landmark_errors(mapped: Tensor, moving: Tensor, *, diagonal: float | Tensor 
     return torch.where(missing, torch.nan, errors)
 
 
-def image_diagonal(size: Sequence[int], spacing: Sequence[float] | None = None) -> float:
+def image_diagonal(size: Sequence[int], spacing: Spacing = None) -> float:
     """Length of an image's diagonal, by which rTRE is relative.
 
     Args:
         size: number of voxels along each axis.
-        spacing: distance of neighbouring voxels along each axis; none for a diagonal in voxels.
+        spacing: distance of neighbouring voxels, one number or one for each axis; none for a diagonal in voxels.
 
     Returns:
         ``sqrt(sum((size * spacing)^2))``, as in the ANHIR challenge (width and height, not the distance of the corner
@@ -166,7 +167,7 @@ def image_diagonal(size: Sequence[int], spacing: Sequence[float] | None = None) 
         500.0
     """
     check_positive("size", [float(s) for s in size])
-    return sum((n * s) ** 2 for n, s in zip(size, checked_spacing(spacing, len(size)), strict=True)) ** 0.5
+    return sum((n * s) ** 2 for n, s in zip(size, axis_spacing(spacing, len(size)), strict=True)) ** 0.5
 
 
 def average_rank(errors: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
-from ..utils import check_choice, check_finite, check_positive, check_same_shape, format_shape
+from ..utils import check_choice, check_finite, check_same_shape, format_shape
 
 
 def known_mean(values: Tensor) -> Tensor:
@@ -130,24 +130,3 @@ def checked_field(name: str, field: Tensor) -> Tensor:
         raise ValueError(f"{name} has shape {format_shape(field.shape)}, expected a voxel field (B, D, *spatial)")
     check_finite(name, field)
     return field.to(torch.promote_types(field.dtype, torch.float32))
-
-
-def lengths(field: Tensor, spacing: Sequence[float] | None) -> Tensor:
-    """Length (B, *spatial) of the vectors of a voxel field (B, D, *spatial), in the unit of ``spacing``."""
-    dims = field.shape[1]
-    scale = field.new_tensor(checked_spacing(spacing, dims)).reshape(-1, *[1] * dims)
-    return (field * scale).norm(dim=1)
-
-
-def checked_spacing(spacing: Sequence[float] | None, dims: int) -> tuple[float, ...]:
-    """Spacing of each of ``dims`` axes, 1 for none.
-
-    Raises:
-        ValueError: for another number of axes, or a spacing that is not above 0.
-    """
-    if spacing is None:
-        return (1.0,) * dims
-    check_positive("spacing", spacing)
-    if len(spacing) != dims:
-        raise ValueError(f"spacing is {tuple(spacing)}, expected {dims} numbers, one for each axis of the images")
-    return tuple(float(s) for s in spacing)

@@ -13,8 +13,8 @@ import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from torch import Tensor
 
+from ..utils import Spacing, axis_spacing, check_spacing
 from .labels import LabelMetric
-from .pairwise import checked_spacing
 
 
 class SurfaceMetric(LabelMetric):
@@ -25,11 +25,13 @@ class SurfaceMetric(LabelMetric):
 
     Args:
         labels: the labels to measure; a column of ``get_buffer`` each.
-        spacing: distance of neighbouring voxels along each axis, the unit of the result; none for voxels.
+        spacing: distance of neighbouring voxels, one number or one for each axis, the unit of the result; none for
+            voxels.
     """
 
-    def __init__(self, labels: Sequence[int] = (1,), *, spacing: Sequence[float] | None = None) -> None:
+    def __init__(self, labels: Sequence[int] = (1,), *, spacing: Spacing = None) -> None:
         super().__init__(labels)
+        check_spacing(spacing)
         self.spacing = spacing
 
     @abstractmethod
@@ -37,7 +39,7 @@ class SurfaceMetric(LabelMetric):
         """Distance (1, 1) of two masks (1, 1, *spatial), neither of them empty."""
 
     def _measured(self, predicted: Tensor, true: Tensor) -> Tensor:
-        spacing = checked_spacing(self.spacing, predicted.ndim - 2)
+        spacing = axis_spacing(self.spacing, predicted.ndim - 2)
         values = torch.full(predicted.shape[:2], torch.inf, device=predicted.device)
         both = predicted.flatten(2).any(2) & true.flatten(2).any(2)
         for b, c in both.nonzero().tolist():
@@ -54,16 +56,15 @@ class HausdorffDistance(SurfaceMetric):
 
     Args:
         labels: the labels to measure; a column of ``get_buffer`` each.
-        spacing: distance of neighbouring voxels along each axis, the unit of the result; none for voxels.
+        spacing: distance of neighbouring voxels, one number or one for each axis, the unit of the result; none for
+            voxels.
         percentile: above 0; 100 is the Hausdorff distance itself.
 
     References:
         Huttenlocher et al., Comparing images using the Hausdorff distance, IEEE TPAMI 1993.
     """
 
-    def __init__(
-        self, labels: Sequence[int] = (1,), *, spacing: Sequence[float] | None = None, percentile: float = 95.0
-    ) -> None:
+    def __init__(self, labels: Sequence[int] = (1,), *, spacing: Spacing = None, percentile: float = 95.0) -> None:
         super().__init__(labels, spacing=spacing)
         if not 0 < percentile <= 100:
             raise ValueError(f"percentile is {percentile}, expected a number above 0 and up to 100")
@@ -82,7 +83,8 @@ class MeanSurfaceDistance(SurfaceMetric):
 
     Args:
         labels: the labels to measure; a column of ``get_buffer`` each.
-        spacing: distance of neighbouring voxels along each axis, the unit of the result; none for voxels.
+        spacing: distance of neighbouring voxels, one number or one for each axis, the unit of the result; none for
+            voxels.
 
     References:
         Heimann et al., Comparison and evaluation of methods for liver segmentation from CT datasets, IEEE TMI 2009.

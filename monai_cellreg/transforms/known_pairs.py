@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..geometry import SamplingGrid, sample, voxel_to_cube_ddf
-from ..utils import check_choice, check_not_negative, check_positive
+from ..utils import Spacing, axis_spacing, check_choice, check_not_negative
 from .deformation_family import FAMILIES, deformation_family
 
 LEAST_DETERMINANT = 0.1
@@ -58,7 +58,8 @@ class KnownPairs:
         deformation: what T is, a thin-plate spline unless it says otherwise, and how far it goes.
         pose: also turn, mirror, scale (up to 25 %) and shift the scene itself, the same way in both images.
         generator: source of all randomness, on the CPU.
-        spacing: distance of neighbouring voxel centres along each axis; only the ratios matter. Equal when omitted.
+        spacing: distance of neighbouring voxel centres, one number or one for each axis; only the ratios matter. Equal
+            when omitted.
 
     Raises:
         ValueError: for an unknown family, too few control points, or a spacing that is not one positive number an axis.
@@ -76,7 +77,7 @@ class KnownPairs:
         *,
         deformation: DeformationRange | None = None,
         pose: bool = True,
-        spacing: Sequence[float] | None = None,
+        spacing: Spacing = None,
     ) -> None:
         self.deformation = deformation or DeformationRange()
         self.family = deformation_family(self.deformation.family, spatial_size, control_shape)
@@ -169,16 +170,10 @@ def posed_index(field: Tensor, scene: Tensor) -> Tensor:
     return (posed + 1) * half
 
 
-def _aspect(spatial_size: Sequence[int], spacing: Sequence[float] | None) -> Tensor:
+def _aspect(spatial_size: Sequence[int], spacing: Spacing) -> Tensor:
     """Factors (D, D) that make a matrix on physical space one on the cube; ones for an image as wide as it is high."""
-    sizes = (1.0,) * len(spatial_size) if spacing is None else tuple(spacing)
-    check_positive("spacing", sizes)
-    if len(sizes) != len(spatial_size):
-        raise ValueError(
-            f"spacing is {sizes} for spatial_size {tuple(spatial_size)}; expected one number for each axis"
-        )
     half = SamplingGrid(tuple(spatial_size)).cube_to_world.diagonal()[:-1]
-    extent = torch.as_tensor(half * sizes)
+    extent = torch.as_tensor(half * axis_spacing(spacing, len(spatial_size)))
     return (extent / extent[:, None]).float()
 
 

@@ -10,15 +10,20 @@ from .checks import (
     format_shape,
 )
 from .files import atomic_path, ensure_writable_dir
+from .spacing import Spacing, axis_spacing, check_spacing, in_units
 
 __all__ = [
+    "Spacing",
     "atomic_path",
+    "axis_spacing",
     "check_choice",
     "check_finite",
     "check_not_negative",
     "check_positive",
     "check_same_shape",
+    "check_spacing",
     "check_spatial",
     "ensure_writable_dir",
     "format_shape",
+    "in_units",
 ]

@@ -10,7 +10,17 @@ import pytest
 import torch
 
 from monai_cellreg.benchmarks import timing
-from monai_cellreg.benchmarks.timing import Timing, compare, gradients, one_thread, peak_bytes, table, write
+from monai_cellreg.benchmarks.timing import (
+    Comparison,
+    Timing,
+    compare,
+    gradients,
+    one_thread,
+    peak_bytes,
+    speed_command,
+    table,
+    write,
+)
 
 
 @pytest.fixture
@@ -106,6 +116,32 @@ def test_files_and_table(tmp_path: Path) -> None:
     write(timings, tmp_path / "new", "speed")
     assert (tmp_path / "new" / "speed.md").read_text() == table(timings) + "\n"
     assert [Timing(**row) for row in json.loads((tmp_path / "new" / "speed.json").read_text())] == timings
+
+
+def test_command_times_every_case_and_leaves_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs: list[str] = []
+    quick_asked: list[bool] = []
+
+    def cases(*, quick: bool) -> list[Comparison]:
+        quick_asked.append(quick)
+        return [
+            Comparison("warp", {"peer": lambda: runs.append("peer"), "ours": lambda: None}),
+            Comparison("loss", {"peer": lambda: None}, moved_bytes=4000),
+        ]
+
+    for options, rounds in (([], 3), (["--repeats", "5"], 5), (["--quick"], 2)):
+        runs.clear()
+        speed_command("speed", "How fast.", cases, repeats=3, arguments=["--out", str(tmp_path / "new"), *options])
+        assert len(runs) == 1 + rounds + 1  # one that is not counted, one for the memory
+        written = (tmp_path / "new" / "speed.md").read_text()
+        assert capsys.readouterr().out == written
+        rows = [Timing(**row) for row in json.loads((tmp_path / "new" / "speed.json").read_text())]
+        assert [(row.part, row.candidate) for row in rows] == [("warp", "peer"), ("warp", "ours"), ("loss", "peer")]
+        assert [row.times_copy is None for row in rows] == [True, True, False]
+    assert quick_asked == [False, False, True]
+    with pytest.raises(SystemExit):
+        speed_command("speed", "How fast.", cases, repeats=3, arguments=["--help"])
+    assert "How fast." in capsys.readouterr().out
 
 
 def test_nothing_to_compare_is_refused() -> None:

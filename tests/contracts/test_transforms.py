@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -28,6 +28,7 @@ from monai_cellreg.geometry import (
     read_transform,
     write_transform,
 )
+from monai_cellreg.geometry.derivatives import map_jacobian
 
 SHAPES = {2: (7, 9), 3: (5, 6, 7)}
 MISS = 1e-7  # world units by which a numerical inverse may miss: a billionth of the coordinates, times the slope
@@ -105,10 +106,6 @@ def composite(grid: SamplingGrid, parameters: Tensor) -> SpatialTransform:
     return affine(grid, parameters[:, :count]).then(spline(grid, parameters[:, count:]))
 
 
-def inverse_spline(grid: SamplingGrid, parameters: Tensor) -> SpatialTransform:
-    return spline(grid, parameters).inverse()
-
-
 @dataclass(frozen=True)
 class Family:
     """A family of maps that belong to a grid.
@@ -132,7 +129,7 @@ class Family:
 
     def drawn(self, grid: SamplingGrid, *, batch: int = 1, seed: int = 0) -> Tensor:
         """Random parameters (batch, count)."""
-        return 0.3 * torch.rand(batch, self.count(grid), generator=generator(seed), dtype=torch.float64) - 0.15
+        return 0.3 * uniform(batch, self.count(grid), seed=seed) - 0.15
 
 
 def a_lattice_of(size: int) -> Callable[[SamplingGrid], int]:
@@ -154,20 +151,25 @@ FAMILIES = {
     "dense": Family(dense, lambda grid: grid.spatial_dims * prod(grid.shape)),
     "velocity": Family(velocity, a_lattice_of(5), miss=3e-3),
     "composite": Family(composite, lambda grid: sum(FAMILIES[n].count(grid) for n in ("affine", "thin-plate spline"))),
-    "inverse of a spline": Family(inverse_spline, a_lattice_of(3), error=MISS),
+    "inverse of a spline": Family(lambda grid, p: spline(grid, p).inverse(), a_lattice_of(3), error=MISS),
 }
 
 
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def uniform(*shape: int, seed: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def points_inside(grid: SamplingGrid, *, count: int = 11, batch: int | None = None, seed: int = 1) -> Tensor:
     """World points away from the border of the grid and from its voxel centres."""
-    size = torch.tensor(grid.shape, dtype=torch.float64)
     lead = (count,) if batch is None else (batch, count)
-    index = 1.05 + torch.rand(*lead, len(size), generator=generator(seed), dtype=torch.float64) * (size - 3.1)
-    return grid.index_to_world(index)
+    return grid.index_to_world(1.05 + uniform(*lead, grid.spatial_dims, seed=seed) * (torch.tensor(grid.shape) - 3.1))
+
+
+def spots_inside(grid: SamplingGrid) -> SamplingGrid:
+    """Three spots along each axis, away from the border of the grid, its voxel centres and where splines have knots."""
+    steps = np.diag([0.83, 0.71, 0.77][: grid.spatial_dims] + [1.0])
+    steps[:-1, -1] = 1.31
+    return SamplingGrid((3,) * grid.spatial_dims, grid.affine @ steps)
 
 
 @pytest.fixture(params=FAMILIES.values(), ids=FAMILIES.keys())
@@ -185,15 +187,12 @@ def grid(spatial_dims: int, turned: Turned) -> SamplingGrid:
 
 
 def test_zero_parameters_are_the_identity(family: Family, grid: SamplingGrid) -> None:
-    transform, dims = family.build(grid, torch.zeros(1, family.count(grid), dtype=torch.float64)), grid.spatial_dims
+    transform, dims = family.build(grid, torch.zeros(1, family.count(grid)).double()), grid.spatial_dims
     x = points_inside(grid)
     assert transform.spatial_dims == dims
     torch.testing.assert_close(transform.points(x), x, rtol=0, atol=1e-12)
     assert transform.displacement(grid).abs().max() < 1e-12
-    inner = SamplingGrid((2,) * dims, np.block([[0.5 * np.eye(dims), x[:1].numpy().T], [np.zeros(dims), 1]]))
-    torch.testing.assert_close(
-        transform.jacobian(inner), torch.eye(dims).double().expand(1, *inner.shape, -1, -1), rtol=0, atol=1e-9
-    )
+    assert (transform.jacobian(spots_inside(grid)) - torch.eye(dims)).abs().max() < 1e-9
 
 
 def test_points_are_x_plus_displacement(family: Family, grid: SamplingGrid) -> None:
@@ -211,7 +210,12 @@ def test_inverse_takes_points_back_and_forth(family: Family, grid: SamplingGrid)
     y = transform.points(x)
     assert (y - x).norm(dim=-1).max() > 0.02
     assert (transform.inverse().points(y) - x).norm(dim=-1).max() < 2 * family.miss
-    assert (transform.points(transform.inverse().points(x)) - x).norm(dim=-1).max() < family.miss
+    spots = spots_inside(grid)
+    y = spots.world().flatten(0, -2)
+    missed = (transform.points(transform.inverse().points(y)) - y).norm(dim=-1)
+    assert missed.max() < family.miss
+    expected = (float(missed.max()), float(missed.square().mean().sqrt()), 0, 0)
+    assert astuple(transform.inversion_report(spots)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_then_applies_this_map_first(family: Family, grid: SamplingGrid, turned: Turned) -> None:
@@ -284,22 +288,20 @@ def test_batch_of_different_maps(family: Family, grid: SamplingGrid) -> None:
         assert (single.inverse().points(x[0]) - batch.inverse().points(x[0])[row]).abs().max() <= 2 * MISS
 
 
-def test_jacobian_is_that_of_finite_differences(family: Family, grid: SamplingGrid, turned: Turned) -> None:
+def test_jacobian_is_that_of_autograd(family: Family, grid: SamplingGrid, turned: Turned) -> None:
     alone, dims = family.build(grid, 3 * family.drawn(grid)), grid.spatial_dims
     followed = alone.then(AffineTransform(np.column_stack([turned(dims, 0.7), np.ones(dims)])))
-    corner = points_inside(grid, count=1)[0]
-    spot = SamplingGrid((1,) * dims, np.block([[np.eye(dims), corner.numpy()[:, None]], [np.zeros(dims), 1]]))
-    step = 1e-3 * torch.eye(dims, dtype=torch.float64)
+    spots = spots_inside(grid)
+    x = spots.world().flatten(0, -2)
     for transform in (alone, followed):
-        expected = (transform.points(corner + step) - transform.points(corner - step)).T / 2e-3
-        jacobian = transform.jacobian(spot).reshape(dims, dims)
+        jacobian = transform.jacobian(spots).reshape(-1, dims, dims)
         assert not jacobian.requires_grad
-        torch.testing.assert_close(jacobian, expected, rtol=0, atol=1e-5)
-        determinant = transform.jacobian_determinant(spot)
-        assert determinant.shape == (1, *spot.shape)
-        assert float(determinant) == pytest.approx(np.linalg.det(expected), abs=1e-4)
-    assert (jacobian - jacobian.T).abs().max() > 1e-3  # else a transposed one would pass
-    assert (abs(float(determinant) - 1) < 1e-9) == family.keeps_volume
+        torch.testing.assert_close(jacobian, map_jacobian(transform.points, x[None])[0], rtol=0, atol=1e-7)
+        determinant = transform.jacobian_determinant(spots)
+        assert determinant.shape == (1, *spots.shape)
+        np.testing.assert_allclose(determinant.flatten(), np.linalg.det(jacobian), rtol=0, atol=1e-12)
+    assert (jacobian - jacobian.mT).abs().max() > 1e-3  # else a transposed one would pass
+    assert ((determinant - 1).abs().max() < 1e-9) == family.keeps_volume
 
 
 WORLDS = {"unit": (1e-3, 0.0, 0.0), "origin": (1.0, 0.0, 1e4), "direction": (1.0, 0.9, 0.0), "all": (25.4, -2.0, 300.0)}
@@ -387,11 +389,11 @@ def test_autocast_does_not_round_coordinates(family: Family, grid: SamplingGrid)
 
 
 def test_other_dimensions_are_refused(family: Family, grid: SamplingGrid) -> None:
-    transform, dims = family.build(grid, family.drawn(grid)), grid.spatial_dims
-    other, elsewhere = 5 - dims, SamplingGrid((4, 5, 6)[: 5 - dims])
+    transform, dims, other = family.build(grid, family.drawn(grid)), grid.spatial_dims, 5 - grid.spatial_dims
+    elsewhere = SamplingGrid((4, 5, 6)[:other])
     with pytest.raises(ValueError, match=rf"^points has shape 4x{other}; expected \(N, {dims}\) or \(B, N, {dims}\)"):
         transform.points(np.zeros((4, other)))
-    for ask in (transform.displacement, transform.jacobian):
+    for ask in (transform.displacement, transform.jacobian, transform.inversion_report):
         with pytest.raises(ValueError, match=rf"^grid has {other} spatial axes .* expected {dims}"):
             ask(elsewhere)
     with pytest.raises(ValueError, match=r"^transforms have \[2, 3\] spatial dimensions"):

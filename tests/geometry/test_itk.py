@@ -24,7 +24,7 @@ from monai_cellreg.geometry import (
     from_itk,
     to_itk,
 )
-from monai_cellreg.geometry.itk import field_from_itk, field_to_itk
+from monai_cellreg.geometry.itk import field_from_itk, field_to_itk, image_to_itk
 
 Physical = Any
 Images = tuple[sitk.Image, sitk.Image]
@@ -369,6 +369,7 @@ def test_what_is_no_map_of_ours_is_refused(grid: SamplingGrid) -> None:
     dims = grid.spatial_dims
     nowhere = DenseTransform(torch.full((1, dims, *grid.shape), torch.nan), grid)
     flattened = InverseTransform(AffineTransform(np.zeros((dims, dims + 1))))
+    sheared = SamplingGrid(grid.shape, grid.affine + 0.1 * np.eye(dims + 1, k=1))
     cases: list[tuple[Callable[[], Any], str]] = [
         (lambda: to_itk(nowhere, grid), "^transform holds .* values that are NaN or infinite"),
         (lambda: field_to_itk(affine(grid).then(nowhere), grid), "^transform holds .* values that are NaN"),
@@ -379,8 +380,20 @@ def test_what_is_no_map_of_ours_is_refused(grid: SamplingGrid) -> None:
         (lambda: from_itk(sitk.BSplineTransform(dims, 0), "index"), "^order is 0, expected one of 1, 2, 3"),
         (lambda: from_itk(sitk.DisplacementFieldTransform(dims), "index"), "^image has size 0x0.* expected displ"),
         (lambda: field_from_itk(sitk.Image([4] * dims, sitk.sitkFloat32), "index"), "with 1 values a voxel; expec"),
+        (lambda: image_to_itk(torch.zeros(2, *grid.shape), grid), "^image has shape 2x.* but its grid is"),
+        (lambda: image_to_itk(torch.zeros(1, *grid.shape), sheared), "^grid is sheared .* right angles, as ITK's im"),
         (lambda: from_itk(sitk.TranslationTransform(dims), "LPS"), "^frame is 'LPS', expected one of 'index', 'RAS'"),
     ]
     for ask, message in cases:
         with pytest.raises(ValueError, match=message):
             ask()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_image_lies_for_itk_where_its_grid_says(grid: SamplingGrid, physical: Physical, dtype: torch.dtype) -> None:
+    image = torch.tensor(rng(9).integers(0, 200, (1, *grid.shape))).to(dtype)
+    exported = image_to_itk(image, grid)
+    assert exported.GetPixelID() == (sitk.sitkUInt8 if dtype == torch.uint8 else sitk.sitkFloat32)
+    for index in rng(1).integers(0, grid.shape, (20, grid.spatial_dims)):
+        world = grid.affine[:-1, :-1] @ index + grid.affine[:-1, -1]
+        assert exported[exported.TransformPhysicalPointToIndex(physical.points(world).tolist())] == image[(0, *index)]

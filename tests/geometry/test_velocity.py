@@ -55,7 +55,7 @@ def test_linear_field_gives_the_matrix_exponential(grid: SamplingGrid) -> None:
     expected = apply_affine(flow, x)
     assert np.abs(expected - x).max() > 1
     errors = [np.abs(VelocityTransform(field, grid, steps=n).points(x) - expected).max() for n in (6, 7, 12)]
-    assert errors[0] < 2e-3
+    assert errors[1] < 1e-3
     assert errors[1] == pytest.approx(errors[0] / 2, rel=0.05)  # the first step is straight: an error of first order
     assert errors[2] < 4e-5
     backward = VelocityTransform(field, grid, steps=12).inverse().points(x)
@@ -173,34 +173,6 @@ def test_exponential_is_float32_or_better(dtype: torch.dtype) -> None:
     torch.testing.assert_close(flow.double(), exponentiate(field.double(), steps=5), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("size", "coarse"),
-    [
-        ((12, 17), None),
-        ((12, 17), (6, 17)),
-        ((12, 18), (5, 7)),
-        ((1, 9), None),
-        ((1, 9), (1, 4)),
-        ((6, 7), (1, 3)),
-        ((6, 7), (3, 2)),
-        ((8, 6, 10), (4, 6, 5)),
-    ],
-    ids=str,
-)
-def test_field_is_the_map_of_the_cube(size: tuple[int, ...], coarse: tuple[int, ...] | None) -> None:
-    head = VelocityField(size, velocity_shape=coarse, steps=5)
-    dims = len(size)
-    assert head.parameter_shape == (dims, *(coarse or size))
-    field = 0.8 * torch.randn(2, *head.parameter_shape, generator=torch.Generator().manual_seed(0))
-    grid = SamplingGrid(size)
-    index = grid.index().reshape(-1, dims)
-    cube = apply_affine(np.linalg.inv(grid.cube_to_world), index)
-    moved = apply_affine(grid.cube_to_world, head.transform(field).points(cube))
-    expected = np.moveaxis(moved - index.numpy(), -1, 1).reshape(2, dims, *size)
-    np.testing.assert_allclose(head(field), expected, rtol=0, atol=1e-5)
-    assert head(torch.zeros(1, *head.parameter_shape)).abs().max() == 0
-
-
 def test_field_of_the_image_is_its_exponential() -> None:
     field = smooth_field(SamplingGrid((24, 30))).float()
     torch.testing.assert_close(VelocityField((24, 30))(field), exponentiate(field, steps=7), rtol=0, atol=1e-6)
@@ -210,18 +182,6 @@ def test_coarse_velocities_count_voxels_of_the_image() -> None:
     shift = torch.tensor([1.5, -2.0]).reshape(1, 2, 1, 1)
     flow = VelocityField((12, 18), velocity_shape=(5, 7))(shift.expand(1, 2, 5, 7))
     torch.testing.assert_close(flow, shift.expand(1, 2, 12, 18), rtol=0, atol=1e-5)
-
-
-def test_field_is_exact_under_autocast_has_gradients_and_no_weights() -> None:
-    head = VelocityField((4, 2050), velocity_shape=(4, 1025), steps=3)
-    field = torch.full((1, *head.parameter_shape), 0.3, requires_grad=True)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        flow = head(field)
-    assert flow.dtype == torch.float32
-    torch.testing.assert_close(flow, torch.full_like(flow, 0.3), rtol=0, atol=1e-5)
-    (gradient,) = torch.autograd.grad(flow[0, 1].sum(), field)
-    assert gradient[0, 1].sum().item() == pytest.approx(4 * 2050, rel=1e-4)  # a longer stride, everywhere
-    assert head.state_dict() == {}
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -153,7 +153,7 @@ def test_bad_input_is_refused() -> None:
             InverseConsistencyLoss()(*given)
     with pytest.raises(ValueError, match="^weight has shape 2x2x6x9 but pred has shape 2x2x6x9.* expected"):
         InverseConsistencyLoss()(there, back, torch.ones(2, 2, 6, 9))
-    with pytest.raises(ValueError, match=r"^spacing is \(1.0, 2.0, 3.0\), expected 2 numbers"):
+    with pytest.raises(ValueError, match=r"^spacing is \(1, 2, 3\) for 2 axes, expected one number"):
         InverseConsistencyLoss(spacing=(1, 2, 3))(there, back)
     with pytest.raises(ValueError, match="^spacing is .* above 0"):
         InverseConsistencyLoss(spacing=(1, -2))

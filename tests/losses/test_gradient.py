@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_cellreg.losses.gradient import spatial_gradient, voxel_lengths
+from monai_cellreg.losses.gradient import spatial_gradient
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (4, 3, 6), (2, 2), (9,)])
@@ -37,10 +37,3 @@ def test_hidden_voxels_are_a_border() -> None:
 def test_axis_of_one_voxel_has_no_derivative() -> None:
     parts = spatial_gradient(torch.randn(1, 1, 1, 5))
     assert parts[0].abs().max() == 0 and parts[1].abs().max() > 0
-
-
-def test_lengths_of_voxels() -> None:
-    assert voxel_lengths(None, 2) == [1, 1] and voxel_lengths(0.5, 3) == [0.5] * 3
-    assert voxel_lengths((1, 2, 3), 3) == [1, 2, 3] and voxel_lengths(np.array([1.0, 2]), 2) == [1, 2]
-    with pytest.raises(ValueError, match=r"spacing is \[1, 2, 3\] for 2 axes, expected one number, or one for each"):
-        voxel_lengths([1, 2, 3], 2)

@@ -98,5 +98,7 @@ def test_bad_settings_are_refused() -> None:
     for percentile in (0, 101, float("nan")):
         with pytest.raises(ValueError, match="^percentile is .* expected a number above 0 and up to 100"):
             HausdorffDistance(percentile=percentile)
-    with pytest.raises(ValueError, match=r"^spacing is \(1, 2, 3\), expected 2 numbers"):
+    with pytest.raises(ValueError, match=r"^spacing is \(1, 2, 3\) for 2 axes, expected one number"):
         MeanSurfaceDistance(spacing=(1, 2, 3))(blobs(0, 2), blobs(1, 2))
+    with pytest.raises(ValueError, match="^spacing is .*expected finite numbers above 0"):
+        HausdorffDistance(spacing=-1.0)
