@@ -8,7 +8,6 @@ import torch
 from monai.data import MetaTensor
 from PIL import Image
 
-from monai_cellreg.data import writers
 from monai_cellreg.data.readers import read_image
 from monai_cellreg.data.writers import write_image
 
@@ -75,7 +74,8 @@ def test_what_a_format_cannot_hold(tmp_path):
         ("w.png", VALUES, "written as float32 .*; PNG holds uint8 or uint16"),
         ("w.jpg", VALUES.to(torch.int32), "JPEG holds uint8"),
         ("w.png", torch.zeros(3, 2, 3), "PNG holds uint8"),
-        ("w.tif", torch.zeros(1, 2, 3, 4), r"shape \(1, 2, 3, 4\).*\.nii\.gz"),
+        ("w.png", torch.zeros(1, 2, 3, 4, dtype=torch.uint8), r"shape \(1, 2, 3, 4\).*\.nii\.gz"),
+        ("w.tif", torch.zeros(2, 3), r"shape \(2, 3\); expected \(C, \*spatial\)"),
         ("w.nii", torch.zeros(3, 2, 3), "NIfTI is written from"),
         ("w.bmp", VALUES, "extension '.bmp'; expected one of .png"),
     ]:
@@ -88,7 +88,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "w.tif"
     write_image(path, VALUES)
     before = path.read_bytes()
-    monkeypatch.setattr(writers.Path, "write_bytes", lambda self, content: (_ for _ in ()).throw(OSError("disk full")))
+
+    def interrupted(temporary, *_, **__):
+        temporary.write_bytes(before[:20])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tifffile, "imwrite", interrupted)
     with pytest.raises(OSError, match="disk full"):
         write_image(path, VALUES * 2)
     assert [p.name for p in tmp_path.iterdir()] == ["w.tif"]
