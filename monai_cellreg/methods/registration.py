@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,9 @@ from torch import Tensor
 
 from ..geometry import Pair, RegisteredTransform, SpatialTransform, resample, to_voxel_ddf, voxel_jacobian_determinant
 from ..metrics import registration_iou
+from ..transforms import to_grey
+from .agreement import agreement
+from .reporting import registration_page
 
 
 @dataclass(frozen=True)
@@ -20,9 +25,11 @@ class Registration:
         transform: fixed world points to moving world points; its ``save`` writes it to a file.
         warped: the moving image on the fixed grid, in its own number type: an array (*spatial) when the moving image
             was one, else a ``MetaTensor`` (1, *spatial).
-        metrics: seconds taken, normalised cross correlation before and after (0 for a constant image), displacement in
-            world units, folded share of the voxels and, with labels, the IoU of all that is labelled before and after;
-            "before" only for images on one grid.
+        metrics: seconds taken, normalised cross correlation before and after (0 for a constant image), normalised
+            mutual information before and after and the share of the fixed image that the moving one covers (see
+            :func:`~monai_cellreg.methods.agreement.agreement`), displacement in world units, folded share of the
+            voxels and, with labels, the IoU of all that is labelled before and after; correlation and IoU "before" only
+            for images on one grid.
         pair: the pair as it was registered.
         method: name of the method.
         account: what the method did and why, a sentence each; empty for methods that make no choices.
@@ -34,6 +41,12 @@ class Registration:
     pair: Pair
     method: str
     account: tuple[str, ...] = ()
+
+    def report(
+        self, path: str | os.PathLike[str], *, title: str = "", parameters: Mapping[str, object] | None = None
+    ) -> None:
+        """Writes one HTML file that shows the result; see :func:`~monai_cellreg.methods.registration_page`."""
+        registration_page(self, path, title=title, parameters=parameters)
 
 
 @torch.no_grad()
@@ -51,7 +64,8 @@ def measure(pair: Pair, transform: SpatialTransform, warped: Tensor) -> dict[str
         "ncc_after": _ncc(pair.fixed, warped),
         "mean_displacement": float(length.mean()),
         "max_displacement": float(length.max()),
-        "folding_fraction": float((voxel_jacobian_determinant(ddf) <= 0).double().mean()),
+        "folding_fraction": float((voxel_jacobian_determinant(ddf) * _turned(pair) <= 0).double().mean()),
+        **agreement(pair, warped, ddf),
     }
     if pair.fixed_grid.matches(pair.moving_grid):
         metrics["ncc_before"] = _ncc(pair.fixed, pair.moving)
@@ -64,6 +78,11 @@ def measure(pair: Pair, transform: SpatialTransform, warped: Tensor) -> dict[str
     return metrics
 
 
+def _turned(pair: Pair) -> float:
+    """-1 where one grid is a mirror image of the other, as files that store an axis backwards are; else 1."""
+    return float(np.sign(np.linalg.det(pair.fixed_grid.affine) * np.linalg.det(pair.moving_grid.affine)))
+
+
 def _ncc(a: Tensor, b: Tensor) -> float:
-    flat = torch.stack([torch.as_tensor(x).double().flatten() for x in (a, b)])
+    flat = torch.stack([to_grey(torch.as_tensor(x)).double().flatten() for x in (a, b)])
     return float(torch.corrcoef(flat)[0, 1].nan_to_num())

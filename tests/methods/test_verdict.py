@@ -1,0 +1,73 @@
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from monai_cellreg.geometry import SamplingGrid
+from monai_cellreg.methods import judge
+
+GOOD = {
+    "ncc_before": 0.5,
+    "ncc_after": 0.9,
+    "nmi_before": 1.1,
+    "nmi_after": 1.2,
+    "folding_fraction": 0.0,
+    "mean_displacement": 3.0,
+    "max_displacement": 8.0,
+    "coverage": 0.97,
+}
+
+
+@dataclass
+class Result:
+    metrics: dict = field(default_factory=lambda: dict(GOOD))
+    pair: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(fixed_grid=SamplingGrid((30, 40), np.diag([2.0, 2.0, 1]), unit="µm"))
+    )
+
+
+def judged(**changes):
+    return judge(Result({**GOOD, **changes}))
+
+
+def test_a_good_result_is_called_good_with_its_numbers():
+    verdict = judged()
+    text = " ".join(verdict.reasons)
+    assert verdict.level == "good" and "0.500 → 0.900" in text and "97 %" in text
+    assert "8 µm, 8 % of the image's diagonal" in text  # of 60 x 80 µm
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({"ncc_after": 0.4, "nmi_after": 1.0}, "failed", "agree less"),
+        ({"ncc_after": 0.4}, "check", "contradict"),
+        ({"ncc_after": 0.501, "nmi_after": 1.1}, "check", "no better"),
+        ({"ncc_before": -0.5, "ncc_after": -0.9}, "good", "agree better"),
+        ({"folding_fraction": 0.0005}, "good", "folds in 0.05 %"),
+        ({"folding_fraction": 0.002}, "check", "folds in 0.2 %"),
+        ({"folding_fraction": 0.05}, "failed", "folds in 5 %"),
+        ({"max_displacement": 24.0}, "good", "24 %"),
+        ({"max_displacement": 26.0}, "check", "only if"),
+        ({"coverage": 0.4}, "check", "covers 40 %"),
+        ({"coverage": 0.01}, "failed", "covers 1 %"),
+        ({"iou_before": 0.7, "iou_after": 0.9}, "good", "overlap better"),
+        ({"iou_before": 0.9, "iou_after": 0.7}, "failed", "overlap less"),
+        ({"ncc_after": float("nan")}, "failed", r"Not a number: Correlation"),
+    ],
+)
+def test_each_figure_counts(changes, level, words):
+    verdict = judged(**changes)
+    assert verdict.level == level and any(words in reason for reason in verdict.reasons)
+
+
+def test_the_gravest_comes_first():
+    verdict = judged(folding_fraction=0.05, max_displacement=50.0)
+    assert "folds" in verdict.reasons[0] and "only if" in verdict.reasons[1]
+
+
+def test_without_a_comparison_nothing_is_called_good():
+    known = {k: v for k, v in GOOD.items() if not k.endswith("_before")}
+    verdict = judge(Result(known))
+    assert verdict.level == "check" and "not known" in verdict.reasons[0]
