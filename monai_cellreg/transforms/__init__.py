@@ -1,6 +1,7 @@
 """Transforms on pairs: same pose, known deformation, appearance, stains, and sizes with landmarks."""
 
 from .appearance import AppearanceRange, RandomAppearance, normalise
+from .grey import to_grey
 from .intensity import NormalizePercentiles, NormalizePercentilesd, RandAppearance, RandAppearanced
 from .known_deformation import KnownPairKeys, RandKnownDeformationd
 from .known_pairs import DeformationRange, KnownPairs
@@ -33,4 +34,5 @@ __all__ = [
     "crop_nuclei",
     "normalise",
     "pseudo_label",
+    "to_grey",
 ]
