@@ -1,6 +1,8 @@
 """Inference on pairs."""
 
+from .frame import FrameMap
 from .pair import PairInferer
 from .refining import RefiningInferer
+from .sequence import SequenceMaps, SequenceRegistration
 
-__all__ = ["PairInferer", "RefiningInferer"]
+__all__ = ["FrameMap", "PairInferer", "RefiningInferer", "SequenceMaps", "SequenceRegistration"]
