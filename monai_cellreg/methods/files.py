@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 
 from ..data import write_image
-from ..data.readers import file_suffix
-from ..geometry import resample, to_voxel_ddf, write_transform
+from ..data.formats import file_suffix, is_dicom, writer_for
+from ..geometry import resample, resample_image, to_voxel_ddf
 from ..report import PairPicture, save_before_after
-from ..transforms import normalise
-from ..utils import atomic_path, ensure_writable_dir
+from ..transforms import normalise, to_grey
+from ..utils import ensure_writable_dir
+from .json_files import write_json
 from .method import Method
+from .pair_files import OutputOptions, PairFiles, PathLike, read_images
 from .register import register
 from .registration import Registration
+from .report_files import REPORT, write_report
+from .run_record import RECORD, all_or_nothing, told
 
-PathLike = str | os.PathLike[str]
+__all__ = ["picture", "register_files"]
 
 
 def register_files(
@@ -28,22 +32,24 @@ def register_files(
     out: PathLike,
     *,
     method: str | Method = "joint",
-    fixed_label: PathLike | None = None,
-    moving_label: PathLike | None = None,
+    known: PairFiles | None = None,
+    written: OutputOptions | None = None,
 ) -> Registration:
     """Registers two image files and writes the result to a folder.
 
-    Writes ``warped.<extension of the moving file>`` in its number type, ``transform.h5`` (ITK: opened by SimpleITK,
-    ITK, ANTs and 3D Slicer), ``metrics.json``, for 2D images on one grid the picture ``overlay.png`` and, with a moving
-    label, ``warped_label.<its extension>``. Each file appears when it is complete.
+    Writes ``warped.<extension of the moving file>`` in its number type and colours (``.tif`` where that format cannot
+    be written), ``transform.h5`` (ITK: opened by SimpleITK, ITK, ANTs and 3D Slicer), ``report.html``, ``metrics.json``
+    with all that tells how the result came about, for 2D images on one grid the picture ``overlay.png`` and, with a
+    moving label, ``warped_label.<its extension>``. The files appear together when the last is complete; those of an
+    earlier run that this one does not write vanish.
 
     Args:
         fixed: file of the fixed image.
         moving: file of the moving image.
         out: folder for the results; made when missing.
         method: see :func:`~monai_cellreg.methods.register`.
-        fixed_label: file of labels of the fixed image.
-        moving_label: file of labels of the moving image.
+        known: pages to read and labels.
+        written: what to write; everything when omitted.
 
     Returns:
         The registration.
@@ -52,33 +58,44 @@ def register_files(
         ValueError: when an image or label cannot be used, or the method is unknown.
         OSError: when the folder cannot be written.
     """
+    known, written = known or PairFiles(), written or OutputOptions()
     folder = ensure_writable_dir(out)
-    result = register(fixed, moving, method=method, fixed_label=fixed_label, moving_label=moving_label)
-    pair = result.pair
-    write_image(folder / f"warped{file_suffix(moving)}", result.warped, like=_on_grid_of(pair.moving, result.warped))
-    write_transform(folder / "transform.h5", result.transform, pair.fixed_grid)
-    if moving_label is not None and pair.moving_label is not None:
-        label = resample(
-            pair.moving_label.as_tensor()[None], result.transform, pair.fixed_grid, pair.moving_grid, mode="nearest"
-        )[0]
-        path = folder / f"warped_label{file_suffix(moving_label)}"
-        write_image(path, label, like=_on_grid_of(pair.moving_label, pair.fixed_grid.to_image(label)))
-    names = {name: str(path) for name, path in (("fixed", fixed), ("moving", moving))}
-    content = {**names, "method": method if isinstance(method, str) else type(method).__name__, **result.metrics}
-    with atomic_path(folder / "metrics.json") as temporary:
-        Path(temporary).write_text(json.dumps(content, indent=2) + "\n")
-    if pair.fixed_grid.spatial_dims == 2 and pair.fixed_grid.matches(pair.moving_grid):
-        save_before_after(folder / "overlay.png", [picture(result, Path(moving).name)])
+    result = register(
+        *read_images(fixed, moving, known, color="grey"),
+        method=method,
+        fixed_label=known.fixed_label,
+        moving_label=known.moving_label,
+    )
+    result = _in_colour(result, *read_images(fixed, moving, known))
+    with all_or_nothing(folder) as staging:
+        _write_images(staging, result, moving, known)
+        transform = f"transform.{written.transform_format}"
+        result.transform.save(staging / transform)
+        if result.pair.fixed_grid.spatial_dims == 2 and result.pair.fixed_grid.matches(result.pair.moving_grid):
+            save_before_after(staging / "overlay.png", [picture(result, Path(moving).name)])
+        content = told(result, {"fixed": fixed, "moving": moving, **asdict(known)}) | {
+            "transform": transform,
+            "parameters": dict(written.parameters),
+        }
+        if written.report:
+            write_report(result, staging / REPORT, content)
+        content["files"] = sorted([RECORD, *(path.name for path in staging.iterdir())])
+        write_json(staging / RECORD, content)
     return result
+
+
+def _in_colour(result: Registration, fixed: MetaTensor, moving: MetaTensor) -> Registration:
+    """A registration of grey images as one of the images in their colours, by the same map."""
+    if fixed.shape[0] == moving.shape[0] == 1:
+        return result
+    pair = replace(result.pair, fixed=fixed, moving=moving)
+    return replace(result, pair=pair, warped=resample_image(moving, result.transform, pair.fixed_grid))
 
 
 def picture(result: Registration, name: str) -> PairPicture:
     """What is drawn of a registration of 2D images on one grid; outlines where both labels are known."""
     pair = result.pair
-    fixed, moving, warped = (
-        normalise(torch.tensor(np.asarray(x, dtype=np.float32)).reshape(1, 1, *pair.fixed_grid.shape))[0, 0].numpy()
-        for x in (pair.fixed, pair.moving, result.warped)
-    )
+    fixed, moving, warped = (_shown(image) for image in (pair.fixed, pair.moving, result.warped))
     empty = torch.zeros(1, *pair.fixed_grid.shape)
     known = pair.fixed_label is not None and pair.moving_label is not None
     masks = [
@@ -89,7 +106,40 @@ def picture(result: Registration, name: str) -> PairPicture:
     return PairPicture(fixed, moving, warped, ddf, *(m[0].numpy() for m in (*masks, warped_mask)), name)
 
 
-def _on_grid_of(source: torch.Tensor, placed: torch.Tensor) -> torch.Tensor:
-    """``placed`` with the number type that ``source`` was stored in."""
-    placed.meta["source_dtype"] = source.meta["source_dtype"]
-    return placed
+def _shown(image: torch.Tensor | np.ndarray) -> np.ndarray:
+    """An image (C, H, W), or an array (H, W), as grey values (H, W) in [0, 1]."""
+    plain = torch.tensor(np.asarray(image, dtype=np.float32))
+    channels = plain[None] if plain.ndim == 2 else plain
+    return normalise(to_grey(channels)[None])[0, 0].numpy()
+
+
+def _write_images(folder: Path, result: Registration, moving: PathLike, known: PairFiles) -> None:
+    pair = result.pair
+    write_image(folder / f"warped{_written_suffix(moving)}", result.warped, like=_source(pair.moving))
+    if known.moving_label is None or pair.moving_label is None:
+        return
+    label = resample(
+        _plain(pair.moving_label)[None], result.transform, pair.fixed_grid, pair.moving_grid, mode="nearest"
+    )[0]
+    path = folder / f"warped_label{_written_suffix(known.moving_label)}"
+    write_image(path, pair.fixed_grid.to_image(label), like=_source(pair.moving_label))
+
+
+def _written_suffix(source: PathLike) -> str:
+    """The extension of a file, or that of a format which can be written: films are not, but their frames are."""
+    if is_dicom(source):
+        return "" if Path(source).is_dir() else ".dcm"
+    suffix = file_suffix(source)
+    try:
+        writer_for(Path(f"image{suffix}"))
+    except ValueError:
+        return ".tif"
+    return suffix
+
+
+def _source(image: torch.Tensor) -> MetaTensor | None:
+    return image if isinstance(image, MetaTensor) else None
+
+
+def _plain(image: torch.Tensor) -> torch.Tensor:
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
