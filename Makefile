@@ -5,7 +5,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 PACKAGE_FILES := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint mutants bench bench-joint clean
+.PHONY: help demo test browser lint mutants bench bench-joint clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -15,6 +15,9 @@ demo: .venv/.runtime ## train and evaluate the joint bundle on embedded data, in
 
 test: lint ## run the linters, then all tests
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
+
+browser: ## install Debian's Chromium for the report's tests, which are skipped without; needs root
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 
 lint: .venv/.dev ## check style, format and types
 	.venv/bin/ruff check .

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "apps",
+        "baselines",
         "benchmarks",
         "data",
         "engines",
@@ -21,5 +22,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "transforms",
         "utils",
     ],
-    submod_attrs={"methods": ["register"]},
+    submod_attrs={"methods": ["apply_transform", "register", "register_sequence"]},
 )

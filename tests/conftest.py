@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,14 @@ def keep_logging() -> Iterator[None]:
     handlers, level = list(root.handlers), root.level
     yield
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture(autouse=True)
+def keep_locale() -> Iterator[None]:
+    """Takes back what GDCM, as the oracle of DICOM files, sets for the whole process."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
 
 
 @pytest.fixture(params=[2, 3], ids=["2d", "3d"])

@@ -73,7 +73,8 @@ def test_commands_of_ours_are_understood(words: list[str]) -> None:
         files = [str(bundle_dir(options.bundle) / file) for file in ("train.json", *STEPS[options.step][1])]
         StrictConfigWorkflow(files, overrides=parse_overrides(rest))
     else:
-        assert rest == [] and getattr(options, "method", "joint") in (*method_names(), "auto")
+        assert rest == [] and getattr(options, "method", "auto") in method_names()
+        assert set(getattr(options, "methods", [])) <= set(method_names())
 
 
 @pytest.mark.parametrize("words", commands("python -m monai.bundle", "torchrun"), ids=in_words)

@@ -44,8 +44,8 @@ class Ants:
     """ANTs by antspyx: as a method, ``register(pair)``.
 
     Labels are not used. Colour images are compared by their luminance. The number of threads is that of the environment
-    variable ``ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS`` when Python starts; with more than one, sums of ANTs differ in
-    their last digits from run to run.
+    variable ``ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS`` when Python starts. Set it to 1 for the same map from the same
+    seed: with more, runs differ, by voxels where the images say little.
 
     Args:
         type_of_transform: ANTs' name for the stages and their settings, such as ``"Affine"``, ``"SyN"``, ``"SyNCC"``.

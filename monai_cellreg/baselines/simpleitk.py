@@ -69,7 +69,7 @@ class SimpleITKAffine:
         for fixed, moving in levels:
             method = _comparison(self.threads)
             method.SetMetricSamplingPercentage(min(1.0, SAMPLES / fixed.GetNumberOfPixels()), self.seed)
-            step = max(fixed.GetSpacing())
+            step = max(levels[-1][0].GetSpacing())  # not of a coarse voxel, with which it leaps past the right place
             method.SetOptimizerAsRegularStepGradientDescent(step, 1e-3 * step, self.iterations)
             method.SetOptimizerScalesFromPhysicalShift()
             method.SetInitialTransform(transform, inPlace=True)
@@ -150,6 +150,7 @@ class SimpleITKDemons(SimpleITKAffine):
         demons.SetStandardDeviations(self.smoothing_vox)
         if self.threads is not None:
             demons.SetNumberOfThreads(self.threads)
+            demons.SetNumberOfWorkUnits(self.threads)
         field = sitk.Image(levels[0][0].GetSize(), sitk.sitkVectorFloat64)
         field.CopyInformation(levels[0][0])
         for fixed, near in levels:
@@ -171,6 +172,7 @@ def _comparison(threads: int | None) -> sitk.ImageRegistrationMethod:
     method.SetInterpolator(sitk.sitkLinear)
     if threads is not None:
         method.SetNumberOfThreads(threads)
+        method.SetNumberOfWorkUnits(threads)  # each adds up its own share, so that this decides on the last digits
     return method
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..data import read_image, read_label
 from ..geometry import Pair, SamplingGrid
-from ..methods.evaluate_files import read_landmarks
+from ..methods.point_files import read_landmarks
 
 __all__ = ["COLUMNS", "listed_pairs"]
 

@@ -4,13 +4,18 @@ from .checkpoints import Checkpoints, load_checkpoint, load_weights, save_checkp
 from .handlers import EpochSeed, TrainingProgress, is_worker, loss_terms
 from .metrics import additional_metrics, registration_iou_metric
 from .prepare import PrepareKnownPairs, prepare_label_pairs, prepare_pairs
+from .register_pair import GuideKeys, RegisteredKeys, RegisterPair, RegisterPaird
 from .trainer import RegistrationTrainer
 from .workflow import StrictConfigWorkflow, override, root_cause
 
 __all__ = [
     "Checkpoints",
     "EpochSeed",
+    "GuideKeys",
     "PrepareKnownPairs",
+    "RegisterPair",
+    "RegisterPaird",
+    "RegisteredKeys",
     "RegistrationTrainer",
     "StrictConfigWorkflow",
     "TrainingProgress",

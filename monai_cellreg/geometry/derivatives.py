@@ -47,21 +47,28 @@ def voxel_jacobian(displacement_vox: Tensor) -> Tensor:
     """Jacobian of ``x + displacement(x)`` in index coordinates by central differences (one-sided at the border).
 
     Args:
-        displacement_vox: (B, D, *spatial) in voxels, at least two voxels along every axis.
+        displacement_vox: (B, D, *spatial) in voxels; it is taken to be constant along an axis of one voxel.
 
     Returns:
         (B, *spatial, D, D) with ``J[..., i, j] = d T_i / d x_j``.
     """
     dims = displacement_vox.shape[1]
-    columns = torch.gradient(displacement_vox, dim=list(range(2, 2 + dims)))
+    columns = _differences(displacement_vox)
     jacobian = torch.stack([c.movedim(1, -1) for c in columns], dim=-1)
     return jacobian + torch.eye(dims, dtype=jacobian.dtype, device=jacobian.device)
 
 
 def voxel_jacobian_determinant(displacement_vox: Tensor) -> Tensor:
     """Determinant (B, *spatial) of :func:`voxel_jacobian`; at most zero where the map folds."""
-    columns = torch.gradient(displacement_vox, dim=list(range(2, displacement_vox.ndim)))
-    return jacobian_determinant([column.unbind(1) for column in columns])
+    return jacobian_determinant([column.unbind(1) for column in _differences(displacement_vox)])
+
+
+def _differences(displacement_vox: Tensor) -> list[Tensor]:
+    """Derivatives (B, D, *spatial) of a field along each spatial axis."""
+    return [
+        torch.gradient(displacement_vox, dim=axis)[0] if size > 1 else torch.zeros_like(displacement_vox)
+        for axis, size in enumerate(displacement_vox.shape[2:], 2)
+    ]
 
 
 def jacobian_determinant(columns: Sequence[Sequence[Tensor]]) -> Tensor:

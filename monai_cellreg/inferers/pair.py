@@ -10,15 +10,15 @@ from torch import Tensor
 
 from ..geometry import Pair, SamplingGrid, SpatialTransform, compose
 from ..networks import JointSegmentationRegistration, cube_to_world
-from ..transforms import normalise
+from ..transforms import normalise, to_grey
 from .refining import RefiningInferer
 
 
 class PairInferer:
     """Brings a pair to the network and the network's answer back to the pair's world.
 
-    Both images are scaled by percentiles to [0, 1] and resized to the network's size, whatever their own; the map is
-    given between their world coordinates, in closed form.
+    Both images become grey by their luminance, are scaled by percentiles to [0, 1] and resized to the network's size,
+    whatever their own; the map is given between their world coordinates, in closed form.
 
     Args:
         passes: see :class:`RefiningInferer`.
@@ -46,12 +46,12 @@ class PairInferer:
     def _door(pair: Pair, side: str, size: Sequence[int]) -> tuple[Tensor, SamplingGrid]:
         """One side as the network takes it, (1, 1, *size), and the grid on which it then lies."""
         image, grid = getattr(pair, side), getattr(pair, f"{side}_grid")
-        if grid.spatial_dims != len(size) or image.shape[0] != 1:
+        if grid.spatial_dims != len(size) or image.shape[0] not in (1, 3):
             raise ValueError(
-                f"{side} has shape {tuple(image.shape)}; expected one channel and {len(size)} axes (1, "
-                f"{', '.join('HW' if len(size) == 2 else 'DHW')}). Convert colour to grey; take a slice of a volume"
+                f"{side} has shape {tuple(image.shape)}; expected one or three channels and {len(size)} axes (1, "
+                f"{', '.join('HW' if len(size) == 2 else 'DHW')}). Choose channels; take a slice of a volume"
             )
-        plain = torch.as_tensor(image.as_tensor() if hasattr(image, "as_tensor") else image).float()
+        plain = to_grey(image.as_tensor() if hasattr(image, "as_tensor") else torch.as_tensor(image))
         if not bool(torch.isfinite(plain).all()):
             raise ValueError(f"{side} has values that are not finite; expected numbers. Replace NaN and infinity first")
         if float(plain.max()) == float(plain.min()):

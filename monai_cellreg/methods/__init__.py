@@ -1,37 +1,48 @@
-"""Method names and registration of two images."""
+"""Registration of images and movies by any method, and what is done with the result."""
 
 from .apply import Applied, ApplyOptions, apply_transform
 from .bundles import bundle_dir, bundle_method, run_bundle
 from .evaluate_files import EvaluationFiles, evaluate_files
 from .files import picture, register_files
-from .method import LearnedMethod, Method
+from .known import Known
+from .method import AccountableMethod, LearnedMethod, Method
+from .optimisation import Optimisation
 from .pair_files import OutputOptions, PairFiles
 from .register import register
 from .registration import Registration
 from .report_files import report_files
 from .reporting import registration_page
-from .table import load_method, method_names
+from .sequence import SequenceResult, register_sequence
+from .table import METHODS, MethodEntry, limited_method, load_method, method_names
 from .verdict import judge
 
 __all__ = [
+    "AccountableMethod",
     "Applied",
     "ApplyOptions",
     "EvaluationFiles",
+    "Known",
     "LearnedMethod",
+    "METHODS",
     "Method",
+    "MethodEntry",
+    "Optimisation",
     "OutputOptions",
     "PairFiles",
     "Registration",
+    "SequenceResult",
     "apply_transform",
     "bundle_dir",
     "bundle_method",
     "evaluate_files",
     "judge",
+    "limited_method",
     "load_method",
     "method_names",
     "picture",
     "register",
     "register_files",
+    "register_sequence",
     "registration_page",
     "report_files",
     "run_bundle",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,16 @@ from ..data import write_image
 from ..data.readers import ImageReadError, read_grid, read_image, read_label
 from ..geometry import RegisteredTransform, SamplingGrid, SpatialTransform, read_transform, resample_image
 from ..utils import check_choice
-from .point_files import GEOJSON_SUFFIXES, TABLE_SUFFIXES, PointMap, map_geojson, map_table
+from .pixel_size import in_one_unit
+from .point_files import COORDINATES, GEOJSON_SUFFIXES, TABLE_SUFFIXES, PointMap, map_geojson, map_table
+
+logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 GridLike = PathLike | SamplingGrid | MetaTensor
 
 KINDS = ("auto", "image", "labels", "points")
 ORIGINS = ("moving", "fixed")
-COORDINATES = ("index", "corner", "world")
 INTERPOLATIONS = ("linear", "cubic")
 LABEL_SHARE = 0.6  # of neighbours in and around objects that are equal in a map of labels; in a picture far fewer are
 
@@ -129,7 +132,10 @@ def apply_transform(
     known = _loaded(transform, grid.frame)
     _check_dims(known, grid, "input")
     fixed, moving = _grid(reference), _grid(chosen.moving)
-    result_grid = fixed if chosen.origin == "moving" else moving
+    result_grid, name = (fixed, "reference") if chosen.origin == "moving" else (moving, "moving")
+    if result_grid is not None:
+        result_grid, placed = _in_one_unit(result_grid, grid, (name, "input"))
+        image = image if placed is grid else placed.to_image(image)
     warped = resample_image(
         image,
         known if chosen.origin == "moving" else known.inverse(),
@@ -177,6 +183,16 @@ def _grid(image: GridLike | None) -> SamplingGrid | None:
     return SamplingGrid.from_image(image) if isinstance(image, torch.Tensor) else read_grid(image)
 
 
+def _in_one_unit(
+    first: SamplingGrid, second: SamplingGrid, names: tuple[str, str]
+) -> tuple[SamplingGrid, SamplingGrid]:
+    """Two grids in one unit, as :func:`~monai_cellreg.methods.register` took the images to be."""
+    first, second, said = in_one_unit(first, second, names=names)
+    if said:
+        logger.warning(said)
+    return first, second
+
+
 def _check_dims(transform: SpatialTransform, grid: SamplingGrid, name: str) -> None:
     if transform.spatial_dims != grid.spatial_dims:
         raise ValueError(
@@ -211,6 +227,7 @@ def _point_map(transform: SpatialTransform | PathLike, reference: GridLike | Non
         if grid is not None:
             _check_dims(known, grid, name)
     if fixed and moving:
+        fixed, moving = _in_one_unit(fixed, moving, ("reference", "moving"))
         fixed.check_same_world("reference", moving, "moving")
     if options.coordinates != "world":
         _check_both_known(fixed, moving)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from monai.data import MetaTensor
 
 from ..data.readers import read_grid, read_label
-from ..geometry import AffineTransform, SamplingGrid, SpatialTransform, read_transform, resample_image
+from ..geometry import SamplingGrid, SpatialTransform, read_transform, resample_image
 from ..metrics import image_diagonal
 from ..utils import check_choice
-from .apply import COORDINATES
 from .evaluate import Evaluation, label_scores, landmark_scores, map_scores
 from .json_files import write_json
-from .point_files import PointMap, _columns, _point
+from .pixel_size import in_one_unit
+from .point_files import COORDINATES, read_landmarks
 
-__all__ = ["EvaluationFiles", "evaluate_files", "read_landmarks"]
+__all__ = ["EvaluationFiles", "evaluate_files"]
 
 PathLike = str | os.PathLike[str]
 
@@ -92,7 +89,9 @@ def evaluate_files(files: EvaluationFiles, *, out: PathLike | None = None) -> Ev
     moving_label = None if files.moving_label is None else read_label(files.moving_label)
     fixed_grid, moving_grid = _grid_of(files.fixed, fixed_label), _grid_of(files.moving, moving_label)
     if fixed_grid and moving_grid:
+        fixed_grid, moving_grid, _ = in_one_unit(fixed_grid, moving_grid)
         fixed_grid.check_same_world("fixed", moving_grid, "moving")
+    fixed_label, moving_label = _placed(fixed_label, fixed_grid), _placed(moving_label, moving_grid)
     frame = next((grid.frame for grid in (fixed_grid, moving_grid) if grid), "index")
     transform = None if files.transform is None else read_transform(files.transform, frame)
     if transform and fixed_grid and transform.spatial_dims != fixed_grid.spatial_dims:
@@ -110,47 +109,15 @@ def evaluate_files(files: EvaluationFiles, *, out: PathLike | None = None) -> Ev
     return found
 
 
-def read_landmarks(path: PathLike, grid: SamplingGrid | None, dims: int, coordinates: str = "index") -> torch.Tensor:
-    """Landmarks of a table as world points.
-
-    Args:
-        path: CSV or TSV; see :func:`~monai_cellreg.methods.apply.apply_transform` for the columns.
-        grid: where the image lies; none where world is index.
-        dims: number of components, 2 or 3.
-        coordinates: ``"index"``, ``"corner"`` or ``"world"``.
-
-    Returns:
-        (N, D) float64; NaN in rows whose coordinates are blank.
-
-    Raises:
-        ValueError: when the file is no such table.
-        FileNotFoundError: when there is no such file.
-    """
-    source = Path(path)
-    if not source.is_file():
-        raise FileNotFoundError(f"landmarks {str(source)!r} do not exist; expected a CSV file with x, y or row, col")
-    try:
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"landmarks {str(source)!r} are no text in UTF-8; expected a table of points") from error
-    delimiter = max("\t;,", key=(lines or [""])[0].count)
-    rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
-    if len(rows) < 2:
-        raise ValueError(f"landmarks {str(source)!r} hold no points; expected a header and a row for each point")
-    still = AffineTransform(np.eye(dims + 1))
-    move = PointMap(still, grid, None, grid.frame if grid else "index", coordinates)
-    columns = _columns(rows[0], move, source)
-    points = [
-        _point(row, columns, f"landmarks {str(source)!r}, row {number}") for number, row in enumerate(rows[1:], start=2)
-    ]
-    known = np.array([[np.nan] * dims if point is None else point for point in points])
-    return torch.from_numpy(move.to_world(known))
-
-
 def _grid_of(image: PathLike | None, label: MetaTensor | None) -> SamplingGrid | None:
     if image is not None:
         return read_grid(image)
     return None if label is None else SamplingGrid.from_image(label)
+
+
+def _placed(label: MetaTensor | None, grid: SamplingGrid | None) -> MetaTensor | None:
+    """Labels where their image lies, if they have its size: files of labels often lack the size of their pixels."""
+    return grid.to_image(label) if label is not None and grid and tuple(label.shape[1:]) == grid.shape else label
 
 
 def _labels(
@@ -161,7 +128,8 @@ def _labels(
         warped = resample_image(moving_label, transform, grid, mode="nearest")
     else:
         warped = read_label(files.warped_label)
-        if not SamplingGrid.from_image(warped).matches(grid):
+        placed, on, _ = in_one_unit(SamplingGrid.from_image(warped), grid)
+        if not placed.matches(on):
             raise ValueError(
                 f"warped_label lies on another grid than fixed_label (shapes {tuple(warped.shape[1:])} and "
                 f"{grid.shape}); expected the same voxels. Give moving_label and transform to have it warped"

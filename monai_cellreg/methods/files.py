@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,11 @@ from monai.data import MetaTensor
 
 from ..data import write_image
 from ..data.formats import file_suffix, is_dicom, writer_for
-from ..geometry import resample, resample_image, to_voxel_ddf
+from ..geometry import resample, to_voxel_ddf
 from ..report import PairPicture, save_before_after
 from ..transforms import normalise, to_grey
 from ..utils import ensure_writable_dir
+from .images import channel_axis
 from .json_files import write_json
 from .method import Method
 from .pair_files import OutputOptions, PairFiles, PathLike, read_images
@@ -31,7 +31,7 @@ def register_files(
     moving: PathLike,
     out: PathLike,
     *,
-    method: str | Method = "joint",
+    method: str | Method = "auto",
     known: PairFiles | None = None,
     written: OutputOptions | None = None,
 ) -> Registration:
@@ -48,7 +48,7 @@ def register_files(
         moving: file of the moving image.
         out: folder for the results; made when missing.
         method: see :func:`~monai_cellreg.methods.register`.
-        known: pages to read and labels.
+        known: pages to read, labels, masks and landmarks.
         written: what to write; everything when omitted.
 
     Returns:
@@ -61,19 +61,20 @@ def register_files(
     known, written = known or PairFiles(), written or OutputOptions()
     folder = ensure_writable_dir(out)
     result = register(
-        *read_images(fixed, moving, known, color="grey"),
+        *read_images(fixed, moving, fixed_page=known.fixed_page, moving_page=known.moving_page),
         method=method,
         fixed_label=known.fixed_label,
         moving_label=known.moving_label,
+        known=known.guides(),
     )
-    result = _in_colour(result, *read_images(fixed, moving, known))
     with all_or_nothing(folder) as staging:
         _write_images(staging, result, moving, known)
         transform = f"transform.{written.transform_format}"
         result.transform.save(staging / transform)
         if result.pair.fixed_grid.spatial_dims == 2 and result.pair.fixed_grid.matches(result.pair.moving_grid):
             save_before_after(staging / "overlay.png", [picture(result, Path(moving).name)])
-        content = told(result, {"fixed": fixed, "moving": moving, **asdict(known)}) | {
+        files = {"fixed": str(Path(fixed).resolve()), "moving": str(Path(moving).resolve()), **known.told()}
+        content = told(result, files) | {
             "transform": transform,
             "parameters": dict(written.parameters),
         }
@@ -82,14 +83,6 @@ def register_files(
         content["files"] = sorted([RECORD, *(path.name for path in staging.iterdir())])
         write_json(staging / RECORD, content)
     return result
-
-
-def _in_colour(result: Registration, fixed: MetaTensor, moving: MetaTensor) -> Registration:
-    """A registration of grey images as one of the images in their colours, by the same map."""
-    if fixed.shape[0] == moving.shape[0] == 1:
-        return result
-    pair = replace(result.pair, fixed=fixed, moving=moving)
-    return replace(result, pair=pair, warped=resample_image(moving, result.transform, pair.fixed_grid))
 
 
 def picture(result: Registration, name: str) -> PairPicture:
@@ -102,14 +95,15 @@ def picture(result: Registration, name: str) -> PairPicture:
         torch.as_tensor(np.asarray(x) > 0).float() if known else empty for x in (pair.fixed_label, pair.moving_label)
     ]
     warped_mask = resample(masks[1][None], result.transform, pair.fixed_grid, pair.moving_grid, mode="nearest")[0]
-    ddf = to_voxel_ddf(result.transform, pair.fixed_grid, pair.moving_grid)[0].numpy()
+    ddf = to_voxel_ddf(result.transform, pair.fixed_grid, pair.moving_grid)[0].cpu().numpy()
     return PairPicture(fixed, moving, warped, ddf, *(m[0].numpy() for m in (*masks, warped_mask)), name)
 
 
 def _shown(image: torch.Tensor | np.ndarray) -> np.ndarray:
-    """An image (C, H, W), or an array (H, W), as grey values (H, W) in [0, 1]."""
-    plain = torch.tensor(np.asarray(image, dtype=np.float32))
-    channels = plain[None] if plain.ndim == 2 else plain
+    """An image of a registration as grey values (H, W) in [0, 1]."""
+    values = torch.tensor(np.asarray(image, dtype=np.float32))
+    axis = channel_axis(values.shape) if isinstance(image, np.ndarray) else 0
+    channels = values[None] if axis is None else values.movedim(axis, 0)
     return normalise(to_grey(channels)[None])[0, 0].numpy()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -15,6 +15,26 @@ class Method(Protocol):
 
     def register(self, pair: Pair) -> SpatialTransform:
         """The map from fixed to moving world points."""
+
+
+class Found(Protocol):
+    """A map with an account of how it was found."""
+
+    @property
+    def transform(self) -> SpatialTransform:
+        """From fixed to moving world points."""
+
+    @property
+    def account(self) -> tuple[str, ...]:
+        """What was done and why, a sentence each."""
+
+
+@runtime_checkable
+class AccountableMethod(Method, Protocol):
+    """A method that makes choices, and says which."""
+
+    def run(self, pair: Pair) -> Found:
+        """The map from fixed to moving world points, and the account."""
 
 
 class LearnedMethod:
@@ -31,3 +51,11 @@ class LearnedMethod:
     def register(self, pair: Pair) -> SpatialTransform:
         """The map from fixed to moving world points."""
         return self.inferer(pair, self.network)
+
+
+def found_by(method: Method, pair: Pair) -> tuple[SpatialTransform, tuple[str, ...]]:
+    """A method's map, and its account where it gives one."""
+    if isinstance(method, AccountableMethod):
+        found = method.run(pair)
+        return found.transform, tuple(found.account)
+    return method.register(pair), ()

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..geometry import AffineTransform, CompositeTransform, SamplingGrid, SpatialTransform, map_polygon
 from ..utils import atomic_path
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 GEOJSON_SUFFIXES = (".geojson", ".json")
+COORDINATES = ("index", "corner", "world")
 ACCEPTED = "x, y(, z); row, col (plane, row, col); axis-0, axis-1(, axis-2); centroid-0, centroid-1(, centroid-2)"
 _DEPTHS = {"Point": 0, "MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "Polygon": 2, "MultiPolygon": 3}
 
@@ -151,6 +155,45 @@ def _point(row: list[str], columns: list[int], where: str) -> list[float] | None
     if any(map(math.isinf, numbers)):
         raise ValueError(f"{where} has the coordinates {texts}; expected finite numbers, or blank for none")
     return None if any(map(math.isnan, numbers)) else numbers
+
+
+def read_landmarks(
+    path: str | os.PathLike[str], grid: SamplingGrid | None, dims: int, coordinates: str = "index"
+) -> Tensor:
+    """Landmarks of a table as world points.
+
+    Args:
+        path: CSV or TSV; see :func:`~monai_cellreg.methods.apply.apply_transform` for the columns.
+        grid: where the image lies; none where world is index.
+        dims: number of components, 2 or 3.
+        coordinates: ``"index"``, ``"corner"`` or ``"world"``.
+
+    Returns:
+        (N, D) float64; NaN in rows whose coordinates are blank.
+
+    Raises:
+        ValueError: when the file is no such table.
+        FileNotFoundError: when there is no such file.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise FileNotFoundError(f"landmarks {str(source)!r} do not exist; expected a CSV file with x, y or row, col")
+    try:
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"landmarks {str(source)!r} are no text in UTF-8; expected a table of points") from error
+    delimiter = max("\t;,", key=(lines or [""])[0].count)
+    rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    if len(rows) < 2:
+        raise ValueError(f"landmarks {str(source)!r} hold no points; expected a header and a row for each point")
+    still = AffineTransform(np.eye(dims + 1))
+    move = PointMap(still, grid, None, grid.frame if grid else "index", coordinates)
+    columns = _columns(rows[0], move, source)
+    points = [
+        _point(row, columns, f"landmarks {str(source)!r}, row {number}") for number, row in enumerate(rows[1:], start=2)
+    ]
+    known = np.array([[np.nan] * dims if point is None else point for point in points])
+    return torch.from_numpy(move.to_world(known))
 
 
 # --- GeoJSON --------------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ class Registration:
 
     Args:
         transform: fixed world points to moving world points; its ``save`` writes it to a file.
-        warped: the moving image on the fixed grid, in its own number type: an array (*spatial) when the moving image
-            was one, else a ``MetaTensor`` (1, *spatial).
+        warped: the moving image on the fixed grid, in its own number type and colours: an array with its channels where
+            the moving one has them when that was an array, else a ``MetaTensor`` (C, *spatial).
         metrics: seconds taken, normalised cross correlation before and after (0 for a constant image), normalised
             mutual information before and after and the share of the fixed image that the moving one covers (see
             :func:`~monai_cellreg.methods.agreement.agreement`), displacement in world units, folded share of the
@@ -32,7 +32,7 @@ class Registration:
             for images on one grid.
         pair: the pair as it was registered.
         method: name of the method.
-        account: what the method did and why, a sentence each; empty for methods that make no choices.
+        account: what was assumed of the images, and what the method did and why, a sentence each.
     """
 
     transform: RegisteredTransform
@@ -58,7 +58,7 @@ def measure(pair: Pair, transform: SpatialTransform, warped: Tensor) -> dict[str
         transform: its map.
         warped: the moving image on the fixed grid (C, *spatial).
     """
-    ddf = to_voxel_ddf(transform, pair.fixed_grid, pair.moving_grid)
+    ddf = to_voxel_ddf(transform, pair.fixed_grid, pair.moving_grid).cpu()  # the map may be on a GPU
     length = transform.displacement(pair.fixed_grid).norm(dim=1)
     metrics = {
         "ncc_after": _ncc(pair.fixed, warped),

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..geometry import Pair, RegisteredTransform, read_transform, resample_image
+from ..geometry import RegisteredTransform, read_transform, resample_image
 from .pair_files import PairFiles, PathLike, read_images
+from .pixel_size import pair_in_one_unit
 from .registration import Registration
 from .run_record import RECORD, read_told
 
@@ -30,12 +31,11 @@ def report_files(folder: PathLike) -> Path:
         ValueError: when a file is damaged or has changed its size.
     """
     content = read_told(Path(folder) / RECORD)
-    known = PairFiles(**{name: content.get(name) for name in PairFiles.__dataclass_fields__})
-    fixed, moving = read_images(content["fixed"], content["moving"], known)
-    pair = Pair.of(fixed, moving)
+    pages = {name: content.get(name) for name in ("fixed_page", "moving_page")}
+    pair, _ = pair_in_one_unit(*read_images(content["fixed"], content["moving"], **pages))
     found = read_transform(Path(folder) / content["transform"], pair.fixed_grid.frame)
     transform = RegisteredTransform(found, pair.fixed_grid, pair.moving_grid)
-    warped = resample_image(moving, transform, pair.fixed_grid)
+    warped = resample_image(pair.moving, transform, pair.fixed_grid)
     result = Registration(transform, warped, content["metrics"], pair, content["method"], tuple(content["account"]))
     page = Path(folder) / REPORT
     write_report(result, page, content)

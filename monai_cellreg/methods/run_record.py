@@ -18,22 +18,20 @@ from .verdict import judge
 
 __all__ = ["RECORD", "all_or_nothing", "read_told", "told"]
 
-PathLike = str | os.PathLike[str]
-
 RECORD = "metrics.json"
 OURS = re.compile(r"(warped|warped_label|transform|overlay|report|metrics)(\.\w+){0,2}")
 
 
-def told(result: Registration, files: Mapping[str, PathLike | int | None]) -> dict[str, Any]:
+def told(result: Registration, files: Mapping[str, str | int]) -> dict[str, Any]:
     """All that another person needs to do the same again.
 
     Args:
         result: the registration.
-        files: names of files and numbers of pages by what they are; ``None`` is left out.
+        files: names of files and numbers of pages by what they are.
     """
     verdict = judge(result)
     return {
-        **{name: _absolute(value) for name, value in files.items() if value is not None},
+        **files,
         "method": result.method,
         "metrics": result.metrics,
         "verdict": {"level": verdict.level, "reasons": list(verdict.reasons)},
@@ -63,10 +61,6 @@ def read_told(path: Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"file {path} has no {', '.join(missing)}; expected what 'register' writes. Register again")
     return content
-
-
-def _absolute(value: PathLike | int) -> str | int:
-    return value if isinstance(value, int) else str(Path(value).resolve())
 
 
 @contextmanager

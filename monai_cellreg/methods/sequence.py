@@ -21,7 +21,7 @@ from .sequence_frames import FrameTransforms, MovieFrames, MovieLike, WarpedFram
 from .sequence_metrics import TemporalStatistics, measure_sequence, summary
 from .sequence_report import write_report
 from .sequence_store import StoredMaps, method_hash
-from .table import load_method
+from .table import load_method, method_name
 
 __all__ = ["SequenceResult", "register_sequence"]
 
@@ -135,8 +135,7 @@ def register_sequence(
 
         found = registration(frames, chosen.register, maps=maps, progress=show)
     rows, statistics = measure_sequence(frames, found)
-    name = method if isinstance(method, str) else type(method).__name__
-    result = SequenceResult(frames, found, rows, statistics, name)
+    result = SequenceResult(frames, found, rows, statistics, method_name(method))
     if folder is not None and found.reference is None:  # the maps to the mean shape are known only at the end
         result.save(folder)
     elif folder is not None:

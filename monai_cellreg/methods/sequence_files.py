@@ -57,7 +57,7 @@ def write_pictures(folder: Path, statistics: TemporalStatistics, grid: SamplingG
 
 def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]], overall: Mapping[str, Any]) -> None:
     """``metrics.csv``, a row a frame, and ``metrics.json``, which also has the figures of the whole movie."""
-    with atomic_path(folder / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
+    with atomic_path(folder / "metrics.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

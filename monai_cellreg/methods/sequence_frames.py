@@ -18,7 +18,7 @@ from ..geometry import RegisteredTransform, SamplingGrid, resample
 from ..inferers import SequenceMaps
 from ..inferers.frame import identity
 from ..transforms.items import plain
-from .images import ImageLike, as_image
+from .images import ImageLike, as_image, in_layout
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class MovieFrames(Sequence[MetaTensor]):
         """A frame (C, *spatial) as the array that the movie has in its place."""
         whole = np.issubdtype(self.source_dtype, np.integer)
         values = as_type(plain(frame.nan_to_num(0) if whole else frame).cpu().numpy(), self.source_dtype)
-        return values.reshape(self.movie[0].shape) if len(values) == 1 else np.moveaxis(values, 0, -1)
+        return in_layout(values, self.movie[0])
 
     def _converted(self, index: int) -> MetaTensor:
         """A frame in memory; values that are not finite stay what they are."""

@@ -128,7 +128,7 @@ class StoredMaps(MutableMapping[Key, FrameMap]):
     def _manifest(self) -> dict[str, Any]:
         """What the folder says of itself; nothing where it says nothing that can be read."""
         try:
-            known = json.loads((self.folder / MANIFEST).read_text())
+            known = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return known if isinstance(known, dict) else {}

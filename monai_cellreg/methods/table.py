@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 
+from ..baselines import Ants, Elastix, SimpleITKAffine, SimpleITKBSpline, SimpleITKDemons
+from ..engines.instance import AutoSettings, BSplineDeformation, DeformableSettings, VelocityDeformation
 from ..utils import check_choice
 from .bundles import bundle_method
 from .method import Method
+from .optimisation import Optimisation
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A line of the table.
+
+    Args:
+        make: makes the method.
+        what: one line of description.
+        dims: dimensions of the images that it takes.
+        extra: of the package, that must be installed for it; empty for none.
+        is_guided: whether it heeds masks and landmarks.
+    """
+
+    make: Callable[[], Method]
+    what: str
+    dims: tuple[int, ...] = (2, 3)
+    extra: str = ""
+    is_guided: bool = False
+
+
+def _optimisation(name: str, deformable: DeformableSettings | None, what: str) -> MethodEntry:
+    return MethodEntry(partial(Optimisation, name, AutoSettings(deformable=deformable)), what, is_guided=True)
+
+
+METHODS: Mapping[str, MethodEntry] = {
+    "auto": _optimisation(
+        "auto", DeformableSettings(), "optimises any pair: affine, then a dense field; chooses by the images"
+    ),
+    "affine": _optimisation("affine", None, "the affine stage of auto alone"),
+    "bspline": _optimisation(
+        "bspline", DeformableSettings(model=BSplineDeformation), "as auto, with a B-spline for the field"
+    ),
+    "velocity": _optimisation(
+        "velocity", DeformableSettings(model=VelocityDeformation), "as auto, with a velocity, which can be inverted"
+    ),
+    "joint": MethodEntry(partial(bundle_method, "joint"), "network of the bundle joint, for single nuclei", dims=(2,)),
+    "elastix": MethodEntry(Elastix, "elastix: rigid, affine, B-spline; mutual information"),
+    "simpleitk": MethodEntry(SimpleITKBSpline, "SimpleITK: affine, B-spline; mutual information"),
+    "simpleitk-affine": MethodEntry(SimpleITKAffine, "SimpleITK: affine; mutual information"),
+    "simpleitk-demons": MethodEntry(SimpleITKDemons, "SimpleITK: affine, diffeomorphic demons; equal contrast"),
+    "ants": MethodEntry(Ants, "ANTs: affine, SyN; mutual information", extra="baselines"),
+}
+"""Every method by its name, in the order in which they are listed."""
 
 
 def method_names() -> list[str]:
     """The names that ``method`` takes in Python and on the command line."""
-    return sorted(_METHODS)
+    return list(METHODS)
 
 
 @cache
@@ -21,9 +69,37 @@ def load_method(name: str) -> Method:
 
     Raises:
         ValueError: for an unknown name; the message lists the known ones.
+        ImportError: for a method whose extra is not installed.
     """
     check_choice("method", name, method_names())
-    return _METHODS[name]()
+    return METHODS[name].make()
 
 
-_METHODS: dict[str, Callable[[], Method]] = {"joint": partial(bundle_method, "joint")}
+def limited_method(name: str, *, device: str | None = None, time_limit: float | None = None) -> Method:
+    """A method of the table on another device, or for less time.
+
+    Args:
+        name: of a method that optimises one pair.
+        device: see :meth:`Optimisation.limited`.
+        time_limit: likewise, in seconds.
+
+    Raises:
+        ValueError: for another method, or a limit that it cannot keep.
+    """
+    method = load_method(name)
+    if not isinstance(method, Optimisation):
+        able = ", ".join(repr(other) for other, entry in METHODS.items() if entry.is_guided)
+        raise ValueError(f"method is {name!r}, which takes no device and no time limit; expected one of {able}")
+    return method.limited(device=device, time_limit=time_limit)
+
+
+def method_name(method: str | Method) -> str:
+    """What a method is called in results."""
+    if isinstance(method, Optimisation):
+        return method.name
+    return method if isinstance(method, str) else type(method).__name__
+
+
+def heeds_guides(method: str | Method) -> bool:
+    """Whether a method heeds masks and landmarks; of one that is not in the table it is taken for granted."""
+    return not isinstance(method, str) or METHODS[method].is_guided

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ SIMILARITIES = {"ncc": 0.005, "nmi": 0.002}  # change that counts as one
 OVERLAPS = {"iou": 0.005, "dice": 0.005}
 FOLDED_TO_CHECK, FOLDED_TO_FAIL = 0.001, 0.02
 COVERED_TO_CHECK, COVERED_TO_FAIL = 0.5, 0.05
+GAVE_UP = "the identity is returned"  # in the account of a method that found nothing better than no registration
 FAR = 0.25  # largest displacement as a share of the image's diagonal
 
 
@@ -57,7 +58,7 @@ def judge(registration: Registered) -> Verdict:
     leaves half of the fixed image without a counterpart.
 
     Args:
-        registration: its ``metrics`` are read, and the size of the fixed image.
+        registration: its ``metrics`` and ``account`` are read, and the size of the fixed image.
 
     Returns:
         The level with a sentence for each figure that it rests on, the gravest first.
@@ -69,6 +70,7 @@ def judge(registration: Registered) -> Verdict:
     grid = registration.pair.fixed_grid
     diagonal = math.hypot(*(n * s for n, s in zip(grid.shape, grid.spacing, strict=True)))
     findings = [
+        _given_up(registration.account),
         _similarity(metrics),
         _labels(metrics),
         _folding(metrics),
@@ -87,17 +89,23 @@ Finding = tuple[str, str] | None
 def _changes(metrics: Mapping[str, float], tolerances: Mapping[str, float]) -> tuple[list[int], str]:
     """Whether each figure rose (1), stayed (0) or fell (-1), and all of them as text.
 
-    A negative correlation is as good a sign as a positive one: images of opposite contrast have it when aligned.
+    A correlation that is negative before and after counts by its size: images of opposite contrast have it when
+    aligned. One that becomes negative has fallen.
     """
     signs, texts = [], []
     for name, tolerance in tolerances.items():
         if f"{name}_before" in metrics and f"{name}_after" in metrics:
             before, after = metrics[f"{name}_before"], metrics[f"{name}_after"]
-            gain = abs(after) - abs(before)
+            gain = before - after if max(before, after) < 0 else after - before
             signs.append(0 if abs(gain) < tolerance else int(math.copysign(1, gain)))
             title = metric_title(name)[0].lower() + metric_title(name)[1:]
             texts.append(f"{title} {format_value(name, before)} → {format_value(name, after)}")
     return signs, ", ".join(texts)
+
+
+def _given_up(account: Sequence[str]) -> Finding:
+    said = next((sentence for sentence in account if GAVE_UP in sentence), "")
+    return ("check", said) if said else None
 
 
 def _similarity(metrics: Mapping[str, float]) -> Finding:

@@ -36,7 +36,7 @@ def save_evaluation(evaluator: Engine, pairs: Sequence[Mapping[str, Any]], outpu
     means = {name: float(value) for name, value in evaluator.state.metrics.items()}
     with atomic_path(folder / "metrics.json") as temporary:
         Path(temporary).write_text(json.dumps({"pairs": len(rows), **means}, indent=2) + "\n")
-    with atomic_path(folder / "pairs.csv") as temporary, open(temporary, "w", newline="") as file:
+    with atomic_path(folder / "pairs.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

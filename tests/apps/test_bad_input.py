@@ -17,12 +17,11 @@ import tifffile
 from PIL import Image
 
 from monai_cellreg.apps.cli import main
-from monai_cellreg.methods import method_names
 
 Refused = Callable[[Sequence[Any]], str]
 RNG = np.random.default_rng(0)
 PICTURE = np.kron(RNG.integers(0, 250, (8, 8)), np.ones((8, 8))).astype(np.uint8)
-METHODS = [name for name in ("joint", "auto") if name in method_names()]
+METHODS = ["joint", "auto"]
 
 
 @pytest.fixture
@@ -125,9 +124,11 @@ def three_dimensions(folder: Path) -> Path:
     return volume(folder / "bad.nii.gz")
 
 
-def of_another_unit(folder: Path) -> Path:
+def with_pixel_size(folder: Path) -> Path:
+    """Larger than the other image, which has no pixel size."""
     meta = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5}
-    tifffile.imwrite(folder / "bad.ome.tif", PICTURE, metadata=meta | {"PhysicalSizeYUnit": "µm"})
+    picture = np.kron(PICTURE, np.ones((3, 3), np.uint8))
+    tifffile.imwrite(folder / "bad.ome.tif", picture, metadata=meta | {"PhysicalSizeYUnit": "µm"})
     return folder / "bad.ome.tif"
 
 
@@ -147,7 +148,7 @@ BAD_FILES = {
     complex_pixels: "bad.npy' has complex pixels",
     a_folder: "bad' is a folder without DICOM files",
     three_dimensions: "expected both of the same dimension and frame",
-    of_another_unit: "expected the same unit",
+    with_pixel_size: "has no pixel size (64 x 64 pixels)",
 }
 
 
@@ -187,6 +188,11 @@ def test_labels_that_do_not_fit_are_refused(
     ("typed", "message"),
     [
         ("--method jiont", "method is 'jiont', expected one of"),
+        ("--device toaster", "device is 'toaster', which cannot be used here"),
+        ("--method joint --time-limit 3", "method is 'joint', which takes no device and no time limit"),
+        ("--time-limit 0", "time_limit is 0.0, expected finite numbers above 0"),
+        ("--fixed-points a.csv", "landmarks are given of one image only; expected fixed_points and moving_points"),
+        ("--fixed-mask none.tif", "none.tif' does not exist"),
         ("--page 3", "page is 3 but"),
         ("--parameter-map none.txt", "stage 'none.txt' is no file"),
     ],

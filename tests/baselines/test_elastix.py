@@ -104,7 +104,7 @@ def test_threads_and_folder_are_left_alone(pair: Pair, tmp_path: Path, monkeypat
     before = threader.GetGlobalMaximumNumberOfThreads(), threader.GetGlobalDefaultNumberOfThreads()
     Elastix([TRANSLATION], threads=before[1] + 1).register(pair)
     with pytest.raises(RuntimeError, match="^elastix failed"):
-        Elastix([{**TRANSLATION, "Metric": ["Nope"]}], threads=1).register(pair)
+        Elastix([{**TRANSLATION, "Metric": ["Nope"]}], threads=before[1] + 2).register(pair)
     assert (threader.GetGlobalMaximumNumberOfThreads(), threader.GetGlobalDefaultNumberOfThreads()) == before
     assert os.listdir(tmp_path) == []
 

@@ -81,9 +81,9 @@ def test_scores_files_and_failures(tmp_path: Path) -> None:
     assert len(rows) == 15
     assert {row["failure"] for row in rows if row["method"] == "broken"} == {"RuntimeError: no way"}
     assert float(rows[2]["map_error_px"]) == pytest.approx(4) and rows[2]["method"] == "near"
-    content = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
+    content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert [m["method"] for m in content["methods"]] == ["unregistered", "right", "near", "broken", "lost"]
-    assert "Benchmark made" in (tmp_path / "report.html").read_text()
+    assert "Benchmark made" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert content["case"] == "made" and content["methods"][1]["scores"]["map_error_px"]["p_value"] is None
 
 

@@ -176,7 +176,7 @@ def test_inference_registers_two_files(film_files: Path) -> None:
     fixed, moving = (str(film_files / f"day{t}.tif") for t in range(2))
     run_as_typed("inference.json", {"fixed": fixed, "moving": moving, "output_dir": str(film_files / "out")})
     written = {path.name for path in (film_files / "out").iterdir()}
-    assert written == {"warped.tif", "transform.h5", "metrics.json", "overlay.png"}
+    assert written == {"warped.tif", "transform.h5", "metrics.json", "overlay.png", "report.html"}
     images = [tifffile.imread(path).astype(float) for path in (fixed, moving, film_files / "out" / "warped.tif")]
     fixed_label = tifffile.imread(film_files / "label0.tif") > 0
     before, after = (np.corrcoef(images[0].ravel(), image.ravel())[0, 1] for image in images[1:])

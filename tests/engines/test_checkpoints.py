@@ -260,5 +260,5 @@ def test_partial_weights_leave_the_others_and_must_still_fit(tmp_path: Path) -> 
 
 
 def test_message_about_a_missing_file_names_the_next_step(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=re.escape("Train first (monai-cellreg train joint)")):
+    with pytest.raises(FileNotFoundError, match=re.escape("Train first (monai-cellreg bundle train joint)")):
         load_weights(nn.Linear(2, 1), tmp_path / "model.pt")

@@ -169,6 +169,17 @@ def test_whole_numbers_are_taken() -> None:
     np.testing.assert_array_equal(PairInferer()(Pair.of(*whole), real_network()).points(POINTS), expected)
 
 
+def test_colour_is_compared_by_its_luminance() -> None:
+    network, fixed = affine_network(TURN), pair().fixed
+    colour = torch.rand(3, *MOVING, generator=torch.Generator().manual_seed(3))
+    grey = sum(w * c for w, c in zip((0.2125, 0.7154, 0.0721), colour, strict=True))[None]
+    seen = []
+    for moving in (colour, grey, colour[:1]):
+        PairInferer(1)(Pair.of(fixed, moving), network)
+        seen.append(network.images)
+    assert (seen[0] - seen[1]).abs().max() < 1e-5 < 0.1 < (seen[2] - seen[1]).abs().max()
+
+
 def broken(value: float) -> Tensor:
     image = torch.from_numpy(smooth(MOVING)[None].copy())
     image[0, 3, 4] = value
@@ -181,9 +192,12 @@ def broken(value: float) -> Tensor:
         (torch.full((1, *MOVING), 7.0), r"moving is constant \(7\); expected an image with something to align"),
         (broken(float("nan")), "moving has values that are not finite; expected numbers"),
         (broken(float("inf")), "moving has values that are not finite; expected numbers"),
-        (torch.rand(3, *MOVING), r"moving has shape \(3, 70, 40\); expected one channel and 2 axes \(1, H, W\)"),
+        (
+            torch.rand(2, *MOVING),
+            r"moving has shape \(2, 70, 40\); expected one or three channels and 2 axes \(1, H, W\)",
+        ),
     ],
-    ids=["constant", "NaN", "infinite", "RGB"],
+    ids=["constant", "NaN", "infinite", "two channels"],
 )
 def test_what_cannot_be_registered_is_refused(moving: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -192,7 +206,7 @@ def test_what_cannot_be_registered_is_refused(moving: Tensor, message: str) -> N
 
 def test_volumes_are_refused_by_a_flat_network() -> None:
     volume = torch.rand(1, 8, 32, 64)
-    with pytest.raises(ValueError, match=r"fixed has shape \(1, 8, 32, 64\); expected .* Convert .* take a slice"):
+    with pytest.raises(ValueError, match=r"fixed has shape \(1, 8, 32, 64\); expected .* Choose .* take a slice"):
         PairInferer()(Pair.of(volume, volume), affine_network(TURN))
 
 

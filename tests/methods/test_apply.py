@@ -364,3 +364,16 @@ def test_wrong_input_is_told(files: Path) -> None:
     for options in ({"origin": "left"}, {"coordinates": "mm"}, {"interpolation": "nearest"}):
         with pytest.raises(ValueError, match=f"{next(iter(options))} is .* expected one of"):
             ApplyOptions(**options)
+
+
+def test_an_input_without_pixel_size_has_that_of_the_reference(files: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As registration takes it to be; far larger ones are refused."""
+    tifffile.imwrite(files / "plain.tif", tifffile.imread(files / "moving.ome.tif"))
+    write_transform(files / "still.h5", AffineTransform(np.eye(3)), SamplingGrid((90, 70)))
+    apply_transform(files / "still.h5", files / "plain.tif", files / "out.tif", reference=files / "fixed.ome.tif")
+    expected = tifffile.imread(files / "plain.tif")
+    np.testing.assert_array_equal(tifffile.imread(files / "out.tif")[:48, :70], expected[:, :70])
+    assert "input image has no pixel size; it is taken to be that of the reference image, 0.5 x 0.8 µm" in caplog.text
+    tifffile.imwrite(files / "large.tif", np.kron(expected, np.ones((4, 4), np.uint16)))
+    with pytest.raises(ValueError, match="input has no pixel size .* but reference has pixels of 0.5 x 0.8 µm"):
+        apply_transform(files / "still.h5", files / "large.tif", files / "b.tif", reference=files / "fixed.ome.tif")

@@ -56,6 +56,7 @@ def registered(folder: Path) -> Registration:
         folder / "day0.tif",
         folder / "day1.tif",
         folder / "out",
+        method="joint",
         known=PairFiles(fixed_label=folder / "label0.tif", moving_label=folder / "label1.tif"),
     )
 
@@ -99,7 +100,7 @@ def test_simpleitk_warps_turned_nifti_as_we_do(film: NucleusSequence, tmp_path: 
     for t in range(2):
         image = nibabel.Nifti1Image(film.images[t, 0, :50].astype(np.float32), ROTATED)
         nibabel.save(image, tmp_path / f"day{t}.nii.gz")
-    result = register_files(tmp_path / "day0.nii.gz", tmp_path / "day1.nii.gz", tmp_path / "out")
+    result = register_files(tmp_path / "day0.nii.gz", tmp_path / "day1.nii.gz", tmp_path / "out", method="joint")
     assert names(tmp_path / "out") == ["metrics.json", "overlay.png", "report.html", "transform.h5", "warped.nii.gz"]
     written = nibabel.load(tmp_path / "out" / "warped.nii.gz")
     np.testing.assert_allclose(written.affine[:2, [0, 1, 3]], ROTATED[:2, [0, 1, 3]], atol=1e-5)
@@ -145,7 +146,7 @@ def test_colour_stays_colour(tmp_path: Path, name: str) -> None:
 
 def test_images_of_two_sizes_have_no_overlay(film_files: Path) -> None:
     tifffile.imwrite(film_files / "wide.tif", np.pad(tifffile.imread(film_files / "day1.tif"), ((0, 0), (6, 10))))
-    register_files(film_files / "day0.tif", film_files / "wide.tif", film_files / "out")
+    register_files(film_files / "day0.tif", film_files / "wide.tif", film_files / "out", method="joint")
     assert names(film_files / "out") == ["metrics.json", "report.html", "transform.h5", "warped.tif"]
     assert tifffile.imread(film_files / "out" / "warped.tif").shape == (64, 64)
 
@@ -208,7 +209,7 @@ def test_files_of_an_earlier_run_vanish_and_those_of_others_stay(film_files: Pat
 def test_a_folder_in_the_way_is_not_replaced(film_files: Path) -> None:
     (film_files / "out" / "warped.tif").mkdir(parents=True)
     with pytest.raises(IsADirectoryError, match=r"warped\.tif cannot be written because .*out holds a folder of that"):
-        register_files(film_files / "day0.tif", film_files / "day1.tif", film_files / "out")
+        register_files(film_files / "day0.tif", film_files / "day1.tif", film_files / "out", method="joint")
     assert names(film_files / "out") == ["warped.tif"]
 
 
@@ -256,14 +257,17 @@ def test_folder_that_cannot_be_written_is_told_first(film_files: Path) -> None:
 
 def test_picture_shows_overlap_only_where_labels_are_known(film: NucleusSequence) -> None:
     fixed, moving = film.images[:, 0]
-    known = register(fixed, moving, fixed_label=film.labels[0, 0], moving_label=film.labels[1, 0])
+    labels = {"fixed_label": film.labels[0, 0], "moving_label": film.labels[1, 0]}
+    known = register(fixed, moving, method="joint", **labels)
     shown = picture(known, "nucleus")
     assert shown.name == "nucleus" and 0 <= shown.fixed.min() < shown.fixed.max() <= 1
     assert shown.iou_before == pytest.approx(known.metrics["iou_before"], abs=1e-6)
     assert shown.iou_after == pytest.approx(known.metrics["iou_after"], abs=1e-6)
     expected = known.transform.displacement(known.pair.fixed_grid)[0].numpy()
     np.testing.assert_allclose(shown.displacement_vox, expected, rtol=0, atol=1e-4)
-    assert np.isnan(picture(register(fixed, moving, fixed_label=film.labels[0, 0]), "no labels").iou_after)
+    assert np.isnan(
+        picture(register(fixed, moving, method="joint", fixed_label=film.labels[0, 0]), "no labels").iou_after
+    )
 
 
 @pytest.mark.parametrize("dtype", [">u2", "bool", "float16"])
@@ -286,12 +290,12 @@ def test_unlabelled_picture_says_nothing_of_overlap(
         return original(self, text, **options)
 
     monkeypatch.setattr(Axes, "set_xlabel", listen)
-    files_module.save_before_after(tmp_path / "a.png", [picture(register(*film.images[:, 0]), "day1")])
+    files_module.save_before_after(tmp_path / "a.png", [picture(register(*film.images[:, 0], method="joint"), "day1")])
     assert "day1" in said and not [text for text in said if "nan" in text or "IoU" in text]
 
 
 def test_labels_may_be_true_and_false(film: NucleusSequence) -> None:
     masks = torch.from_numpy(film.labels[:, 0] > 0)
-    metrics = register(*film.images[:, 0], fixed_label=masks[0], moving_label=masks[1]).metrics
+    metrics = register(*film.images[:, 0], method="joint", fixed_label=masks[0], moving_label=masks[1]).metrics
     overlap = (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum()
     assert metrics["iou_before"] == pytest.approx(float(overlap), abs=1e-6)

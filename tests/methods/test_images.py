@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from monai_cellreg.methods.images import as_image
+from monai_cellreg.methods.images import as_image, in_layout
 
 SHAPE = (5, 7)
 VALUES = np.arange(35).reshape(SHAPE)
@@ -79,11 +79,37 @@ def test_array_is_copied_even_when_it_cannot_be_written() -> None:
         ((1, 4, 5, 7), (1, 4, 5, 7)),
         ((1, 1, 5, 7), (1, 1, 5, 7)),
         ((4, 4, 3), (1, 4, 4, 3)),
+        ((3, 4, 5), (1, 3, 4, 5)),
+        ((6, 7, 3), (3, 6, 7)),
+        ((6, 7, 4), (3, 6, 7)),
+        ((3, 6, 7), (3, 6, 7)),
+        ((1, 3, 6, 7), (1, 3, 6, 7)),
+        ((5, 6, 7, 3), (3, 5, 6, 7)),
+        ((4, 5, 6, 7), (3, 5, 6, 7)),
     ],
 )
 @pytest.mark.parametrize("make", [np.zeros, torch.zeros])
 def test_channel_axis_may_be_left_out(make: Any, given: tuple[int, ...], expected: tuple[int, ...]) -> None:
     assert as_image(make(given), "fixed").shape == expected
+
+
+def test_colours_keep_their_order_and_lose_their_alpha() -> None:
+    values = np.random.default_rng(0).integers(0, 255, (6, 9, 4)).astype(np.uint8)
+    for colour in (values, values[..., :3], np.moveaxis(values[..., :3], -1, 0)):
+        image = as_image(colour, "fixed")
+        np.testing.assert_array_equal(image.numpy(), np.moveaxis(values[..., :3], -1, 0))
+        np.testing.assert_array_equal(
+            in_layout(image.numpy(), colour), values[..., :3] if colour.shape[0] == 6 else colour
+        )
+    meta = as_image(MetaTensor(torch.from_numpy(np.moveaxis(values, -1, 0).copy()), affine=2 * torch.eye(4)), "fixed")
+    assert isinstance(meta, MetaTensor) and meta.shape == (3, 6, 9) and meta.affine[0, 0] == 2
+
+
+def test_labels_have_no_colour() -> None:
+    with pytest.raises(
+        ValueError, match=r"moving_label is a ndarray of shape \(20, 30, 3\); expected labels \(1, H, W\)"
+    ):
+        as_image(np.zeros((20, 30, 3), int), "moving_label", label=True)
 
 
 def test_meta_tensor_is_given_back_with_its_affine() -> None:
@@ -99,20 +125,18 @@ def test_path_is_read(tmp_path: Path) -> None:
         assert isinstance(image, MetaTensor) and image.dtype == torch.float32
         np.testing.assert_array_equal(image[0].numpy(), VALUES)
     assert as_image(path, "fixed_label", label=True).dtype == torch.int32
+    tifffile.imwrite(path, np.zeros((5, 7, 3), np.uint8) + np.arange(3, dtype=np.uint8), photometric="rgb")
+    assert as_image(path, "fixed")[:, 0, 0].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (np.zeros((20, 30, 3)), r"fixed has shape \(20, 30, 3\), which looks like colour; expected grey \(H, W\)"),
-        (torch.zeros(20, 30, 4), r"fixed has shape \(20, 30, 4\), which looks like colour"),
-        (MetaTensor(torch.zeros(3, 20, 30)), r"fixed is a MetaTensor of shape \(3, 20, 30\); expected one channel"),
-        (
-            MetaTensor(torch.zeros(20, 30)),
-            r"fixed is a MetaTensor of shape \(20, 30\); expected one channel, \(1, H, W",
-        ),
-        (np.zeros((2, 4, 5, 6)), r"fixed is a ndarray of shape \(2, 4, 5, 6\); expected one channel"),
-        (np.zeros(9), r"fixed is a ndarray of shape \(9,\); expected one channel"),
+        (MetaTensor(torch.zeros(2, 20, 30)), r"fixed is a MetaTensor of shape \(2, 20, 30\); expected grey \(1, H, W"),
+        (MetaTensor(torch.zeros(20, 30)), r"fixed is a MetaTensor of shape \(20, 30\); expected grey"),
+        (MetaTensor(torch.zeros(20, 30, 3)), r"fixed is a MetaTensor of shape \(20, 30, 3\); expected grey"),
+        (np.zeros((2, 4, 5, 6)), r"fixed is a ndarray of shape \(2, 4, 5, 6\); expected grey"),
+        (np.zeros(9), r"fixed is a ndarray of shape \(9,\); expected grey"),
         (np.zeros(SHAPE, complex), "fixed has values of type complex128; expected real numbers"),
         (torch.zeros(SHAPE, dtype=torch.complex64), "fixed has values of type torch.complex64; expected real"),
         (np.full(SHAPE, "a"), "fixed has values of type <U1; expected real numbers"),

@@ -60,7 +60,7 @@ def test_warped_is_the_moving_image_read_where_the_map_says(fixed_shape: tuple[i
 
 def test_warped_agrees_with_the_points_of_the_network_s_map(film: NucleusSequence) -> None:
     fixed, moving = film.images[0, 0], film.images[1, 0]
-    result = mc.register(fixed, moving)
+    result = mc.register(fixed, moving, method="joint")
     where = result.transform.points(index_of(fixed.shape))
     expected = map_coordinates(moving, where.T, order=1, mode="nearest").reshape(fixed.shape)
     np.testing.assert_allclose(result.warped, expected, rtol=0, atol=1e-4)
@@ -86,8 +86,34 @@ def test_tensors_and_meta_tensors_give_meta_tensors_on_the_fixed_grid() -> None:
     np.testing.assert_array_equal(on_grid[0].numpy(), moving.numpy())
 
 
+@pytest.mark.parametrize(("channels", "axis"), [(3, -1), (4, -1), (3, 0)])
+def test_colour_stays_colour_where_the_caller_has_it(channels: int, axis: int) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (40, 56, channels)).astype(np.uint8)
+    result = mc.register(smooth(), np.moveaxis(rgb, -1, axis), method=shift(2, -3))
+    warped = np.moveaxis(result.warped, axis, -1)
+    assert (warped.shape, warped.dtype) == ((40, 56, 3), np.uint8)
+    np.testing.assert_array_equal(warped[:-2, 3:], rgb[2:, :-3, :3])
+    first = torch.from_numpy(np.moveaxis(rgb, -1, 0).copy())
+    meta = mc.register(smooth(), SamplingGrid((40, 56)).to_image(first), method=shift(2, -3)).warped
+    assert isinstance(meta, MetaTensor)
+    np.testing.assert_array_equal(meta.numpy(), np.moveaxis(warped, -1, 0))
+
+
+def test_auto_is_the_default_and_says_what_it_did() -> None:
+    """On a section in colour, brought back from a known place."""
+    rows, columns = np.indices((70, 90))
+    ink = sum(np.exp(-(((rows - r) / 6) ** 2 + ((columns - c) / 8) ** 2)) for r, c in ((20, 30), (45, 60), (30, 70)))
+    section = (255 - 200 * np.stack([0.4 * ink, ink, 0.5 * ink], -1).clip(0, 1)).astype(np.uint8)
+    result = mc.register(section[:-8, :-6], section[5:-3, 4:-2])
+    assert result.method == "auto" and result.pair.moving.shape[0] == 3
+    assert len(result.account) >= 2 and all(sentence.endswith(".") for sentence in result.account)
+    points = np.array([[20.0, 30.0], [45.0, 60.0]])
+    np.testing.assert_allclose(result.transform.points(points), points - [5, 4], rtol=0, atol=0.5)
+    assert np.abs(result.warped[8:-8, 8:-8].astype(int) - section[8:-16, 8:-14]).mean() < 3
+
+
 def test_points_answer_in_kind(film: NucleusSequence) -> None:
-    transform = mc.register(film.images[0, 0], film.images[1, 0]).transform
+    transform = mc.register(film.images[0, 0], film.images[1, 0], method="joint").transform
     points = np.random.default_rng(0).uniform(5, 55, (6, 2))
     expected = transform.points(points)
     assert isinstance(expected, np.ndarray) and (expected.shape, expected.dtype) == ((6, 2), np.float64)
@@ -106,7 +132,7 @@ def test_points_answer_in_kind(film: NucleusSequence) -> None:
 
 
 def test_displacement_of_any_grid_is_what_the_points_move(film: NucleusSequence) -> None:
-    transform = mc.register(film.images[0, 0], film.images[1, 0]).transform
+    transform = mc.register(film.images[0, 0], film.images[1, 0], method="joint").transform
     grid = SamplingGrid((4, 7), np.array([[8.0, 0, 3], [0, 5, 10], [0, 0, 1]]))
     world = index_of((4, 7)) * [8, 5] + [3, 10]
     expected = (transform.points(world) - world).T.reshape(1, 2, 4, 7)
@@ -116,7 +142,7 @@ def test_displacement_of_any_grid_is_what_the_points_move(film: NucleusSequence)
 def test_same_registration_in_any_world(film: NucleusSequence, tmp_path: Path) -> None:
     """Turned and anisotropic images, as MetaTensors and as NIfTI files, give the map that plain arrays give."""
     fixed, moving = film.images[0, 0, :50], film.images[1, 0, :, :60]
-    plain = mc.register(fixed, moving).transform
+    plain = mc.register(fixed, moving, method="joint").transform
     shifted = TURNED.copy()
     shifted[:2, 3] = -3, 12
     metas, files = [], []
@@ -128,7 +154,7 @@ def test_same_registration_in_any_world(film: NucleusSequence, tmp_path: Path) -
     world = index @ TURNED[:2, :2].T + TURNED[:2, 3]
     expected = plain.points(index) @ TURNED[:2, :2].T + shifted[:2, 3]
     for pair, precision in ((metas, 1e-6), (files, 1e-3)):
-        result = mc.register(*pair)
+        result = mc.register(*pair, method="joint")
         np.testing.assert_allclose(result.transform.points(world), expected, rtol=0, atol=precision)
         assert result.pair.fixed_grid.frame == "RAS"
         length = np.linalg.norm(result.transform.points(world) - world, axis=1)
@@ -178,7 +204,7 @@ def blob(row: float, column: float) -> np.ndarray:
 @pytest.mark.parametrize("move", [(7, 0), (-7, 0), (0, 9), (0, -9)])
 def test_map_leads_from_fixed_to_moving(move: tuple[int, int]) -> None:
     fixed, moving = blob(47, 63), blob(47 + move[0], 63 + move[1])
-    result = mc.register(fixed, moving)
+    result = mc.register(fixed, moving, method="joint")
     found = result.transform.points(np.array([[47.0, 63.0]]))[0] - [47, 63]
     assert found @ np.array(move) > 0.5 * np.dot(move, move)
     assert np.abs(found - move).max() < 5
@@ -189,16 +215,18 @@ def test_overlap_of_simulated_nuclei_rises() -> None:
     before, after = [], []
     for seed in (0, 1, 5):
         film = simulate_sequence(2, size=64, seed=seed)
-        metrics = mc.register(*film.images[:, 0], fixed_label=film.labels[0, 0], moving_label=film.labels[1, 0]).metrics
+        labels = {"fixed_label": film.labels[0, 0], "moving_label": film.labels[1, 0]}
+        metrics = mc.register(*film.images[:, 0], method="joint", **labels).metrics
         before.append(metrics["iou_before"])
         after.append(metrics["iou_after"])
     assert 0.84 < np.mean(before) < 0.9
     assert np.mean(after) > np.mean(before) + 0.02
 
 
-def test_same_call_twice_gives_the_same(film: NucleusSequence) -> None:
+@pytest.mark.parametrize("method", ["auto", "joint"])
+def test_same_call_twice_gives_the_same(film: NucleusSequence, method: str) -> None:
     images = [image.copy() for image in film.images[:, 0]]
-    first, second = (mc.register(*images) for _ in range(2))
+    first, second = (mc.register(*images, method=method) for _ in range(2))
     np.testing.assert_array_equal(first.warped, second.warped)
     points = index_of((64, 64))
     np.testing.assert_array_equal(first.transform.points(points), second.transform.points(points))
@@ -210,16 +238,22 @@ def test_volumes_by_a_method_that_takes_them() -> None:
     fixed, moving = smooth((12, 20, 26)), smooth((12, 20, 26), seed=1)
     result = mc.register(fixed, moving, method=Told(np.column_stack([np.eye(3), [1, -2, 3]])))
     np.testing.assert_allclose(result.warped[:-1, 2:, :-3], moving[1:, :-2, 3:], rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match=r"fixed has shape \(1, 12, 20, 26\); expected one channel and 2 axes"):
-        mc.register(fixed, moving)
+    with pytest.raises(
+        ValueError, match=r"fixed has shape \(1, 12, 20, 26\); expected one or three channels and 2 axes"
+    ):
+        mc.register(fixed, moving, method="joint")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "jont"}, "method is 'jont', expected one of 'joint'.*; did you mean 'joint'"),
+        ({"method": "jont"}, "method is 'jont', expected one of 'auto', .*; did you mean 'joint'"),
         ({"moving": np.zeros((40, 56))}, r"moving is constant \(0\); expected an image with something to align"),
-        ({"moving": np.zeros((40, 56, 3))}, "moving has shape .* looks like colour"),
+        ({"moving": np.zeros((40, 56, 3))}, r"moving is constant \(0\); expected an image with something to align"),
+        (
+            {"fixed_label": np.zeros((40, 56, 3), int)},
+            r"fixed_label is a ndarray of shape \(40, 56, 3\); expected labels",
+        ),
         (
             {"moving": smooth((9, 40, 56))},
             "fixed is 2D in frame 'index' but moving is 3D .* expected both of the same",

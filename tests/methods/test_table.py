@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from monai_cellreg.baselines import Elastix, SimpleITKDemons
 from monai_cellreg.data.synthetic_sequence import NucleusSequence
+from monai_cellreg.engines.instance import BSplineDeformation, VelocityDeformation
 from monai_cellreg.geometry import Pair
-from monai_cellreg.methods import LearnedMethod, bundle_method, load_method, method_names
+from monai_cellreg.methods import METHODS, LearnedMethod, Optimisation, bundle_method, load_method, method_names
+from monai_cellreg.methods.table import heeds_guides, limited_method, method_name
 
 
 def test_names_and_loading_once() -> None:
-    assert method_names() == ["joint"]
+    assert method_names()[0] == "auto" and {"joint", "elastix", "simpleitk", "ants", "affine"} < set(method_names())
     assert load_method("joint") is load_method("joint")
 
 
-@pytest.mark.parametrize("name", ["jiont", "elastix"])
-def test_unknown_method_is_told_the_known_ones(name: str) -> None:
-    with pytest.raises(ValueError, match=f"method is '{name}', expected one of 'joint'"):
-        load_method(name)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "ants"])
+def test_every_name_gives_a_method(name: str) -> None:
+    assert callable(load_method(name).register)
+    assert METHODS[name].what and set(METHODS[name].dims) <= {2, 3}
+
+
+def test_names_mean_what_they_say() -> None:
+    assert isinstance(load_method("elastix"), Elastix) and isinstance(load_method("simpleitk-demons"), SimpleITKDemons)
+    stages = {name: load_method(name).settings.deformable for name in ("affine", "bspline", "velocity")}
+    assert stages["affine"] is None
+    assert stages["bspline"].model is BSplineDeformation and stages["velocity"].model is VelocityDeformation
+
+
+def test_unknown_method_is_told_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"method is 'jiont', expected one of 'auto', .*; did you mean 'joint'\?"):
+        load_method("jiont")
+
+
+def test_a_method_whose_extra_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ants", None)
+    load_method.cache_clear()
+    assert METHODS["ants"].extra == "baselines"
+    with pytest.raises(ImportError, match=r"pip install 'monai-cellreg\[baselines\]'"):
+        load_method("ants")
 
 
 def test_shipped_method_is_the_bundle_s(film: NucleusSequence) -> None:
@@ -28,3 +54,31 @@ def test_shipped_method_is_the_bundle_s(film: NucleusSequence) -> None:
     shipped, built = load_method("joint"), bundle_method("joint")
     assert isinstance(built, LearnedMethod)
     np.testing.assert_array_equal(shipped.register(pair).points(points), built.register(pair).points(points))
+
+
+def test_limits_leave_the_named_method_as_it_is() -> None:
+    limited = limited_method("bspline", device="cpu", time_limit=3)
+    assert isinstance(limited, Optimisation) and method_name(limited) == "bspline"
+    assert (limited.settings.device, limited.settings.deformable.time_limit) == ("cpu", 3)
+    assert limited.settings.deformable.model is BSplineDeformation
+    assert load_method("bspline").settings.deformable.time_limit is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (partial(limited_method, "joint", device="cpu"), "method is 'joint', which takes no device .* one of 'auto'"),
+        (partial(limited_method, "affine", time_limit=1.0), "time_limit is 1 s but method 'affine' has no deformable"),
+        (partial(limited_method, "auto", time_limit=-1.0), "time_limit is -1.0, expected finite numbers above 0"),
+        (partial(limited_method, "auto", device="toaster"), "device is 'toaster', which cannot be used here"),
+    ],
+)
+def test_limits_that_cannot_be_kept_are_refused(make: partial, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_names_and_guides_of_methods() -> None:
+    assert method_name("auto") == "auto" and method_name(Elastix()) == "Elastix"
+    assert [heeds_guides(name) for name in ("auto", "affine", "joint", "elastix")] == [True, True, False, False]
+    assert heeds_guides(Elastix())

@@ -1,11 +1,14 @@
+import inspect
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from monai_cellreg.engines.instance import auto
 from monai_cellreg.geometry import SamplingGrid
 from monai_cellreg.methods import judge
+from monai_cellreg.methods.verdict import GAVE_UP
 
 GOOD = {
     "ncc_before": 0.5,
@@ -22,6 +25,7 @@ GOOD = {
 @dataclass
 class Result:
     metrics: dict = field(default_factory=lambda: dict(GOOD))
+    account: tuple = ()
     pair: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(fixed_grid=SamplingGrid((30, 40), np.diag([2.0, 2.0, 1]), unit="µm"))
     )
@@ -45,6 +49,10 @@ def test_a_good_result_is_called_good_with_its_numbers():
         ({"ncc_after": 0.4}, "check", "contradict"),
         ({"ncc_after": 0.501, "nmi_after": 1.1}, "check", "no better"),
         ({"ncc_before": -0.5, "ncc_after": -0.9}, "good", "agree better"),
+        ({"ncc_before": -0.9, "ncc_after": -0.5, "nmi_after": 1.0}, "failed", "agree less"),
+        ({"ncc_before": -0.5, "ncc_after": 0.9}, "good", "agree better"),
+        ({"ncc_before": 0.027, "ncc_after": -0.044, "nmi_after": 1.1}, "failed", "agree less"),
+        ({"ncc_before": 0.027, "ncc_after": -0.044}, "check", "contradict"),
         ({"folding_fraction": 0.0005}, "good", "folds in 0.05 %"),
         ({"folding_fraction": 0.002}, "check", "folds in 0.2 %"),
         ({"folding_fraction": 0.05}, "failed", "folds in 5 %"),
@@ -65,6 +73,13 @@ def test_each_figure_counts(changes, level, words):
 def test_the_gravest_comes_first():
     verdict = judged(folding_fraction=0.05, max_displacement=50.0)
     assert "folds" in verdict.reasons[0] and "only if" in verdict.reasons[1]
+
+
+def test_a_method_that_gave_up_is_looked_at_closely():
+    said = f"The images agree better as they are: {GAVE_UP}."
+    verdict = judge(Result(account=("Affine from a start.", said)))
+    assert (verdict.level, verdict.reasons[0]) == ("check", said)
+    assert GAVE_UP in inspect.getsource(auto), "the optimisation says it in other words"
 
 
 def test_without_a_comparison_nothing_is_called_good():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import DONE, Commands, add_command, add_quiet
+from .options import DONE, Commands, add_command, add_coordinates, add_quiet
 
 EXAMPLES = """
 monai-cellreg apply result/transform.h5 day1_red.tif --reference day0.tif
@@ -42,13 +42,7 @@ def add(commands: Commands) -> None:
         default="auto",
         help="labels are read without mixing their numbers (default: %(default)s)",
     )
-    parser.add_argument(
-        "--coordinates",
-        choices=("index", "corner", "world"),
-        default="index",
-        help="of points: pixels from the centre of the first one, pixels from its outer corner (QuPath), or world "
-        "units (default: %(default)s)",
-    )
+    add_coordinates(parser)
     parser.add_argument(
         "--interpolation", choices=("linear", "cubic"), default="linear", help="of images (default: %(default)s)"
     )

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import fields
 
-from .options import DONE, Commands, add_command, metric_lines
+from .options import DONE, Commands, add_command, add_coordinates, metric_lines
 
 EXAMPLES = """
 monai-cellreg evaluate --fixed-label cells0.png --warped-label result/warped_label.png
@@ -31,13 +31,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--moving-label", metavar="FILE", help="moving labels to be warped by --transform")
     parser.add_argument("--fixed-points", metavar="FILE", help="landmarks of the fixed image")
     parser.add_argument("--moving-points", metavar="FILE", help="landmarks of the moving image")
-    parser.add_argument(
-        "--coordinates",
-        choices=("index", "corner", "world"),
-        default="index",
-        help="of landmarks: pixels from the centre of the first one, pixels from its outer corner, or world units "
-        "(default: %(default)s)",
-    )
+    add_coordinates(parser)
     parser.add_argument("--transform", metavar="FILE", help="fixed-to-moving map, as 'register' writes it")
     parser.add_argument("--out", metavar="FILE", help="write the scores as JSON too")
 

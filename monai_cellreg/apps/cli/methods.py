@@ -13,7 +13,12 @@ def add(commands: Commands) -> None:
 
 
 def _run(_: argparse.Namespace) -> int:
-    from monai_cellreg.methods import method_names
+    from monai_cellreg.methods import METHODS
 
-    print("\n".join(method_names()))
+    width = max(map(len, METHODS))
+    for name, entry in METHODS.items():
+        dims = ", ".join(f"{d}D" for d in entry.dims)
+        notes = ["heeds masks and landmarks"] * entry.is_guided
+        notes += [f"needs pip install 'monai-cellreg[{entry.extra}]'"] * bool(entry.extra)
+        print(f"{name:<{width}}  {dims:<6}  {'; '.join([entry.what, *notes])}")
     return DONE

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai_cellreg.methods import Method
 
 __all__ = [
     "BAD_INPUT",
@@ -16,9 +21,12 @@ __all__ = [
     "JUDGED_FAILED",
     "Commands",
     "add_command",
+    "add_coordinates",
     "add_method",
     "add_quiet",
+    "chosen_method",
     "metric_lines",
+    "progress_line",
     "shows_progress",
 ]
 
@@ -60,11 +68,40 @@ def add_command(
     return parser
 
 
+def add_coordinates(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--coordinates``."""
+    parser.add_argument(
+        "--coordinates",
+        choices=("index", "corner", "world"),
+        default="index",
+        help="of points: pixels from the centre of the first one, pixels from its outer corner (QuPath), or world "
+        "units (default: %(default)s)",
+    )
+
+
 def add_method(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--method``."""
+    """Adds ``--method``, ``--device`` and ``--time-limit``."""
     parser.add_argument(
         "--method", default="auto", help="name of the method (default: %(default)s; 'monai-cellreg methods' lists them)"
     )
+    parser.add_argument(
+        "--device", help="where a method that optimises one pair computes, such as cuda (default: the processor)"
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        metavar="SECONDS",
+        help="end the deformable stage of a method that optimises one pair after so long",
+    )
+
+
+def chosen_method(options: argparse.Namespace) -> str | Method:
+    """The method that was asked for."""
+    if options.device is None and options.time_limit is None:
+        return options.method
+    from monai_cellreg.methods import limited_method
+
+    return limited_method(options.method, device=options.device, time_limit=options.time_limit)
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +112,20 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 def shows_progress(options: argparse.Namespace) -> bool:
     """Whether a progress bar is wanted: not with ``--quiet``, nor where stderr is a file or a pipe."""
     return not options.quiet and sys.stderr.isatty()
+
+
+@contextmanager
+def progress_line(text: str, options: argparse.Namespace) -> Iterator[None]:
+    """Says on stderr what is being done, and then how long it took, where a progress bar would be wanted."""
+    shown = shows_progress(options)
+    start = time.perf_counter()
+    if shown:
+        print(f"{text} ...", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print(f" {time.perf_counter() - start:.1f} s", file=sys.stderr)
 
 
 def metric_lines(metrics: Mapping[str, float]) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from .options import DONE, Commands, add_command, add_method, add_quiet, metric_lines, shows_progress
+from .options import DONE, Commands, add_command, add_method, add_quiet, chosen_method, metric_lines, shows_progress
 
 EXAMPLES = """
 monai-cellreg sequence film.tif --out stabilised
 monai-cellreg sequence film.tif --reference mean --method joint --out stabilised
-monai-cellreg sequence frames/ --reference 12
+monai-cellreg sequence frames/ --reference 12 --device cuda
 """
 WHAT = """Writes stabilised.ome.tif and stabilised.mp4, a transform a frame, metrics.csv, metrics.json, mean and
 standard deviation over time, and report.html. Finished maps are kept in the folder: a run that was stopped goes on
@@ -43,10 +43,11 @@ def _reference(text: str) -> str | int:
 def _run(options: argparse.Namespace) -> int:
     from monai_cellreg.methods.sequence import register_sequence
 
+    method = chosen_method(options)
     try:
         result = register_sequence(
             options.movie,
-            method=options.method,
+            method=method,
             reference=options.reference,
             out=options.out,
             progress=shows_progress(options),

@@ -6,7 +6,10 @@ RAS in millimetres.
 
 from __future__ import annotations
 
+import locale
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +23,7 @@ POSITION, ORIENTATION, PIXEL_SPACING = "0020|0032", "0020|0037", "0028|0030"
 STUDY, SERIES, SERIES_DESCRIPTION, INSTANCE = "0020|000d", "0020|000e", "0008|103e", "0020|0013"
 TOLERANCE = 0.01  # of the distance of slices
 _ROOT_UID = "2.25."  # UIDs made of a UUID, DICOM PS3.5 B.2
-TRIGGER_TIME = "0018|1060"
+TRIGGER_TIME, MODALITY = "0018|1060", "0008|0060"
 LARGEST_STORED = 32000  # of fractions, which are stored as signed 16-bit numbers and a scale
 STORED_AS = {"0028|0100": "16", "0028|0101": "16", "0028|0102": "15", "0028|0103": "1"}
 KEPT_GROUPS = ("0010|",)  # the patient
@@ -28,6 +31,16 @@ KEPT = (  # the study, and what tells a reader how the pixels came about
     "0008|0020 0008|0021 0008|0030 0008|0050 0008|0060 0008|0070 0008|0090 0008|1030 0008|103e 0018|0015 0018|0050 "
     "0020|000d 0020|0010 0020|0011 0020|0052 0028|1050 0028|1051"
 ).split()
+
+
+@contextmanager
+def _kept_locale() -> Iterator[None]:
+    """Takes back the locale that GDCM sets for the whole process, and with which Python reads text as ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def _information(path: Path) -> sitk.ImageFileReader:
@@ -77,11 +90,13 @@ class DicomSeries:
     Where every place has the same number of slices, as in a film of the heart, its time points are pages.
     """
 
+    @_kept_locale()
     def __init__(self, path: Path, options: OpenOptions) -> None:
         self.path = path
         self.stacks = _stacks([Slice(file, _information(file)) for file in _files_of(path)])
         self.pages = len(self.stacks)
 
+    @_kept_locale()
     def read(self, page: int) -> Stored:
         slices = self.stacks[page]
         _check_slices(slices)
@@ -172,6 +187,7 @@ def _check_slices(slices: list[Slice]) -> None:
         )
 
 
+@_kept_locale()
 def write_dicom(temporary: Path, image: Placed, path: Path) -> None:
     """Writes a derived series: new UIDs, ImageType DERIVED, patient and study as in its source.
 
@@ -189,7 +205,14 @@ def write_dicom(temporary: Path, image: Placed, path: Path) -> None:
         )
     made = image_to_itk(image, as_volume=True)
     known = image.header.get("dicom", {})
-    tags = {**known, SERIES: _uid(), STUDY: known.get(STUDY) or _uid(), "0008|0008": "DERIVED\\SECONDARY"}
+    # without a modality GDCM writes the pixel spacing to a tag that no reader of volumes expects
+    tags = {
+        MODALITY: "OT",
+        **known,
+        SERIES: _uid(),
+        STUDY: known.get(STUDY) or _uid(),
+        "0008|0008": "DERIVED\\SECONDARY",
+    }
     if image.array.dtype.kind == "f":
         largest = float(np.abs(image.array).max()) or 1.0
         made = sitk.Cast(made, sitk.sitkFloat64)

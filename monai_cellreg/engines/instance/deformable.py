@@ -1,15 +1,14 @@
-"""Deformable registration, coarse to fine, after an affine map."""
+"""Deformable registration, coarse to fine, before a map that is known already."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...geometry import SpatialTransform, sample, warp
+from ...geometry import AffineTransform, SpatialTransform, sample, to_voxel_ddf, warp
 from .deformations import Deformation, DenseDeformation
 from .linear import overlap
 from .pyramid import Images, voxel_sizes
@@ -51,7 +50,7 @@ class DeformableSettings:
     model: type[Deformation] = DenseDeformation
     iterations: int = 60
     step: float = 0.1
-    smoothing: float = 1.0
+    smoothing: float = 1.5
     stiffness: float = 0.5
     most_voxels: int = 1 << 18
     tolerance: float = 2e-4
@@ -61,12 +60,12 @@ class DeformableSettings:
 def optimise_deformation(
     images: Images,
     loss: nn.Module,
-    matrix: np.ndarray,
+    start: SpatialTransform,
     settings: DeformableSettings = DeformableSettings(),
     *,
     landmarks: Landmarks | None = None,
 ) -> tuple[SpatialTransform, list[dict[str, float]]]:
-    """The deformation that, followed by an affine map, minimises an image loss.
+    """The deformation that, followed by a known map, minimises an image loss.
 
     Every level takes steps along the smoothed gradient, scaled by its running size (Adam), none longer than
     ``settings.step``.
@@ -74,7 +73,7 @@ def optimise_deformation(
     Args:
         images: the pair.
         loss: of the warped moving image, the fixed image and a weight or None.
-        matrix: (D+1, D+1) from fixed to moving world points, applied after the deformation.
+        start: from fixed to moving world points, applied after the deformation: affine, or what is to be refined.
         settings: how it runs.
         landmarks: points that pull as well.
 
@@ -92,7 +91,7 @@ def optimise_deformation(
         part = images.coarser(size)
         shape = part.fixed_grid.shape
         deformation = deformation.refined(shape) if deformation else settings.model(shape, part.fixed.device)
-        levels.append(_descend(_Level(part, loss, matrix, landmarks), deformation, settings, deadline))
+        levels.append(_descend(_Level(part, loss, start, landmarks), deformation, settings, deadline))
         if deadline is not None and time.monotonic() > deadline:
             break
     assert deformation is not None
@@ -102,32 +101,32 @@ def optimise_deformation(
 class _Level:
     """The loss of a displacement field at one level."""
 
-    def __init__(self, images: Images, loss: nn.Module, matrix: np.ndarray, landmarks: Landmarks | None) -> None:
+    def __init__(self, images: Images, loss: nn.Module, start: SpatialTransform, landmarks: Landmarks | None) -> None:
         self.images, self.loss, self.landmarks = images, loss, landmarks
-        self.linear, self.shift = images.to_moving(matrix)
-        self.start = self._affine(images.index) - images.index
-
-    def _affine(self, vectors: Tensor, *, shift: bool = True) -> Tensor:
-        """Vectors (1, D, ...) in fixed voxels as moving voxels, with or without the shift of points."""
-        turned = torch.einsum("ij,bj...->bi...", self.linear, vectors)
-        return turned + self.shift.reshape(1, -1, *[1] * (vectors.ndim - 2)) if shift else turned
+        self.start = to_voxel_ddf(start, images.fixed_grid, images.moving_grid).to(images.fixed)
+        self.linear: Tensor | None = None
+        if isinstance(start, AffineTransform):  # exact beyond the border as well, and faster
+            self.linear = images.to_moving(start.matrix[0, :, :-1].cpu().numpy())
 
     def total(self, field_vox: Tensor) -> Tensor:
-        """The displacement (1, D, *spatial) from fixed to moving indices."""
-        return self._affine(field_vox, shift=False) + self.start
+        """The displacement (1, D, *spatial) from fixed to moving indices that a deformation leads to."""
+        if self.linear is None:
+            return field_vox + warp(self.start, field_vox)
+        return torch.einsum("ij,bj...->bi...", self.linear, field_vox) + self.start
 
     def __call__(self, field_vox: Tensor) -> Tensor:
         total = self.total(field_vox)
         masked = self.images.fixed_mask is not None or self.images.moving_mask is not None
         weight = overlap(self.images, total.detach()) if masked else None
         value = self.loss(warp(self.images.moving, total), self.images.fixed, weight)
-        return value if self.landmarks is None else value + self._pull(field_vox, self.landmarks)
+        return value if self.landmarks is None else value + self._pull(total, self.landmarks)
 
-    def _pull(self, field_vox: Tensor, landmarks: Landmarks) -> Tensor:
-        index = self.images.fixed_grid.world_to_index(landmarks.fixed).float()
-        there = index.T[None] + sample(field_vox, index[None])  # (1, D, N)
-        wanted = self.images.moving_grid.world_to_index(landmarks.moving).float().T[None]
-        return landmarks.weight * (self._affine(there) - wanted).square().sum(dim=1).mean()
+    def _pull(self, total: Tensor, landmarks: Landmarks) -> Tensor:
+        """Mean squared distance of mapped fixed and moving landmarks, in moving voxels, times its weight."""
+        index = self.images.fixed_grid.world_to_index(landmarks.fixed).to(total)
+        reached = index + sample(total, index[None])[0].T
+        wanted = self.images.moving_grid.world_to_index(landmarks.moving).to(total)
+        return landmarks.weight * (reached - wanted).square().sum(dim=1).mean()
 
 
 def _descend(

@@ -17,10 +17,10 @@ from ...geometry import (
     VelocityTransform,
     control_lattice,
     exponentiate,
-    fit_bspline,
     voxel_ddf_to_world,
     warp,
 )
+from ...geometry.separable import apply_separable
 from .pyramid import resize_field
 from .smoothing import smooth
 
@@ -139,8 +139,7 @@ class BSplineDeformation(Deformation):
 
     def refined(self, shape: Sequence[int]) -> BSplineDeformation:
         finer = BSplineDeformation(shape, self.parameters.device)
-        grid = SamplingGrid(finer.shape)
-        field = resize_field(self.field(self.parameters), shape)
-        spline = fit_bspline(field, grid, control_lattice(grid, control_spacing=self.SPACING))
-        finer.parameters = spline.control.float()
+        field = resize_field(self.field(self.parameters), shape).double()
+        matrices = (finer._spline.get_buffer(f"matrix_{axis}").double() for axis in range(len(finer.shape)))
+        finer.parameters = apply_separable(field, [torch.linalg.pinv(m) for m in matrices]).float()  # least squares
         return finer

@@ -57,8 +57,9 @@ def optimise_affine(
     """
     dims, grid = images.dims, images.fixed_grid
     centre, extent = half_extent(grid)
-    generator = torch.zeros(dims, dims, requires_grad=True)
-    shift = torch.zeros(dims, requires_grad=True)
+    device = images.fixed.device
+    generator = torch.zeros(dims, dims, device=device, requires_grad=True)
+    shift = torch.zeros(dims, device=device, requires_grad=True)
     for level, (size, iterations) in enumerate(zip(settings.sizes, settings.iterations, strict=True)):
         part = images.coarser(2 * extent / size)
         optimiser = torch.optim.Adam([generator, shift], lr=settings.rate)
@@ -73,7 +74,7 @@ def optimise_affine(
     with torch.no_grad():
         change = _applied(generator, shift, settings.kind, (centre, extent))
         value = linear_loss(part, loss, change, start)
-    return start @ change.double().numpy(), float(value)
+    return start @ change.double().cpu().numpy(), float(value)
 
 
 def linear_loss(images: Images, loss: ImageLossFunction, change: Tensor, start: np.ndarray) -> Tensor:
@@ -124,9 +125,9 @@ def _applied(generator: Tensor, shift: Tensor, kind: str, frame: tuple[np.ndarra
     dims = len(shift)
     if kind != "affine":
         turn = (generator - generator.T) / 2
-        generator = turn if kind == "rigid" else turn + torch.eye(dims) * generator.trace() / dims
+        generator = turn if kind == "rigid" else turn + torch.eye(dims, device=shift.device) * generator.trace() / dims
     linear = torch.linalg.matrix_exp(generator)
-    middle = torch.tensor(centre, dtype=torch.float32)
+    middle = torch.tensor(centre, dtype=torch.float32, device=shift.device)
     moved = middle - linear @ middle + extent * shift
     top = torch.cat([linear, moved[:, None]], dim=1)
-    return torch.cat([top, torch.eye(dims + 1)[-1:]])
+    return torch.cat([top, torch.eye(dims + 1, device=shift.device)[-1:]])

@@ -16,6 +16,7 @@ from ...geometry import SamplingGrid
 from .smoothing import smooth
 
 COARSEST = 24  # voxels along the shortest axis of the coarsest level; a quarter of the image where that is less
+THIN = 4  # voxels along an axis below which it does not limit the number of levels, as that of a single slice
 MODES = {2: "bilinear", 3: "trilinear"}
 
 
@@ -49,11 +50,10 @@ class Images:
         """Index coordinates of the fixed voxels, (1, D, *spatial)."""
         return self.fixed_grid.index(dtype=torch.float32, device=self.fixed.device).movedim(-1, 0)[None]
 
-    def to_moving(self, matrix: np.ndarray) -> tuple[Tensor, Tensor]:
-        """A homogeneous world matrix between the indices of the two grids: its linear part (D, D) and shift (D,)."""
-        between = np.linalg.inv(self.moving_grid.affine) @ matrix @ self.fixed_grid.affine
-        full = torch.tensor(between, dtype=torch.float32, device=self.fixed.device)
-        return full[:-1, :-1], full[:-1, -1]
+    def to_moving(self, linear: np.ndarray) -> Tensor:
+        """A linear map of world vectors (D, D) as one from fixed to moving voxels."""
+        voxels = np.linalg.inv(self.moving_grid.affine[:-1, :-1]) @ linear @ self.fixed_grid.affine[:-1, :-1]
+        return torch.tensor(voxels, dtype=torch.float32, device=self.fixed.device)
 
     def coarser(self, size: float) -> Images:
         """The pair smoothed and sampled at voxels of about that edge, in world units; never finer than it is."""
@@ -83,8 +83,10 @@ def voxel_sizes(grid: SamplingGrid, most_voxels: int) -> list[float]:
     finest = min(grid.spacing)
     while prod(shape_at(grid, finest)) > most_voxels:
         finest *= 1.02
+    wide = [axis for axis, n in enumerate(grid.shape) if n >= THIN] or list(range(grid.spatial_dims))
+    least = min(COARSEST, min(grid.shape[axis] for axis in wide) / 4)
     sizes = [finest]
-    while min(shape_at(grid, 2 * sizes[-1])) >= min(COARSEST, min(grid.shape) / 4):
+    while min(shape_at(grid, 2 * sizes[-1])[axis] for axis in wide) >= least:
         if shape_at(grid, 2 * sizes[-1]) == shape_at(grid, sizes[-1]):
             break
         sizes.append(2 * sizes[-1])

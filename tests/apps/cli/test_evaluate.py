@@ -110,3 +110,17 @@ def test_pixel_coordinates_need_both_images_where_pixels_have_a_size(folder: Pat
     expected = np.mean([np.hypot(7 / 4 - 5 / 2, 14 / 4 - 10 / 2), np.hypot(9 / 4 - 7 / 2, 24 / 4 - 20 / 2)])
     assert found["tre_mean"] == pytest.approx(expected)
     assert found["rtre_mean"] == pytest.approx(expected / 25)  # 15 by 20 µm
+
+
+def test_labels_without_pixel_size_lie_on_their_image(folder: Path, capsys: Capture) -> None:
+    """Of a registration in micrometres, whose map moves by (1, 6) of them: 2 rows and 3 columns."""
+    label = tifffile.imread(folder / "fixed.tif")
+    meta = {"axes": "YX", "PhysicalSizeX": 2.0, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5}
+    tifffile.imwrite(folder / "image.ome.tif", label + np.uint8(1), metadata=meta | {"PhysicalSizeYUnit": "µm"})
+    write_transform(folder / "um.tfm", AffineTransform.translation([1.0, 6.0]), SamplingGrid((30, 40)))
+    labels = ["--fixed-label", "fixed.tif", "--moving-label", "moving.tif", "--transform", "um.tfm"]
+    assert main(["evaluate", *labels, "--fixed", "image.ome.tif", "--moving", "image.ome.tif"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["1", "1.0000", "1.0000", "0.0000", "0.0000"]
+    tifffile.imwrite(folder / "warped.ome.tif", label, metadata=meta | {"PhysicalSizeYUnit": "µm"})
+    assert main(["evaluate", "--fixed-label", "fixed.tif", "--warped-label", "warped.ome.tif"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[1] == "1.0000"

@@ -10,5 +10,8 @@ from monai_cellreg.methods import method_names
 
 def test_every_method_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if line.split()[0] in method_names()] == method_names()
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert list(lines) == method_names()
+    assert "2D, 3D" in lines["auto"] and "heeds masks and landmarks" in lines["auto"]
+    assert "2D " in lines["joint"] and "3D" not in lines["joint"] and "masks" not in lines["joint"]
+    assert lines["ants"].endswith("needs pip install 'monai-cellreg[baselines]'")

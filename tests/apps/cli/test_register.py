@@ -10,9 +10,12 @@ import pytest
 import SimpleITK as sitk
 import tifffile
 
-from monai_cellreg.apps.cli import main
+from monai_cellreg.apps.cli import build_parser, main
+from monai_cellreg.apps.cli import options as shared
 from monai_cellreg.apps.cli import register as register_command
+from monai_cellreg.baselines import Elastix
 from monai_cellreg.geometry import AffineTransform, Pair, SpatialTransform
+from monai_cellreg.methods import Optimisation
 
 Capture = pytest.CaptureFixture[str]
 
@@ -24,6 +27,7 @@ class Told:
         self.shift = list(shift)
 
     def register(self, pair: Pair) -> SpatialTransform:
+        self.pair = pair
         return AffineTransform.translation(self.shift)
 
 
@@ -85,13 +89,51 @@ def test_pages_are_chosen(shifted: list[str], tmp_path: Path, capsys: Capture) -
 def test_parameter_maps_make_it_elastix(film_files: Path) -> None:
     (film_files / "map.txt").write_text('(Transform "TranslationTransform")\n')
     images = [str(film_files / f"day{t}.tif") for t in range(2)]
-    from monai_cellreg.apps.cli import build_parser
-    from monai_cellreg.baselines import Elastix
-
-    options = build_parser().parse_args(["register", *images, "--parameter-map", str(film_files / "map.txt")])
-    method = register_command._method(options)
+    typed = ["register", *images, "--parameter-map", str(film_files / "map.txt")]
+    method = register_command._method(build_parser().parse_args(typed))
     assert isinstance(method, Elastix) and method.stages[0]["Transform"] == ["TranslationTransform"]
     assert register_command._method(build_parser().parse_args(["register", *images])) == "auto"
+    for more in (["--method", "joint"], ["--device", "cpu"], ["--time-limit", "0"]):
+        with pytest.raises(ValueError, match="--parameter-map is given with another method, device or time limit"):
+            register_command._method(build_parser().parse_args([*typed, *more]))
+
+
+def test_device_and_time_limit_are_those_of_an_optimisation() -> None:
+    typed = ["register", "a.tif", "b.tif", "--method", "velocity", "--device", "cpu", "--time-limit", "2.5"]
+    method = register_command._method(build_parser().parse_args(typed))
+    assert isinstance(method, Optimisation) and method.name == "velocity"
+    assert (method.settings.device, method.settings.deformable.time_limit) == ("cpu", 2.5)
+
+
+def test_masks_and_landmarks_reach_the_method(shifted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, method = Path(shifted[1]).parent, Told(3, -5)
+    monkeypatch.setattr(register_command, "_method", lambda options: method)
+    mask = np.zeros((40, 50), np.uint8)
+    mask[5:20, 8:30] = 1
+    tifffile.imwrite(folder / "mask.tif", mask)
+    (folder / "a.csv").write_text("x,y\n10.5,20.5\n,\n")
+    (folder / "b.csv").write_text("row,col\n23.5,5.5\n1,1\n")
+    guides = ["--moving-mask", "mask.tif", "--fixed-points", "a.csv", "--moving-points", "b.csv"]
+    typed = [part if part.startswith("--") else str(folder / part) for part in guides]
+    assert main([*shifted, *typed, "--coordinates", "corner"]) == 0
+    np.testing.assert_array_equal(np.asarray(method.pair.moving_mask[0]), mask)
+    assert method.pair.fixed_landmarks.tolist() == [[20, 10]]
+    assert method.pair.moving_landmarks.tolist() == [[23, 5]]
+    told = json.loads((Path(shifted[-1]) / "metrics.json").read_text())
+    assert (told["fixed_points"], told["coordinates"]) == (str(folder / "a.csv"), "corner")
+    assert told["moving_mask"] == str(folder / "mask.tif") and "fixed_mask" not in told
+    assert str(folder / "b.csv") in (Path(shifted[-1]) / "report.html").read_text(encoding="utf-8")
+
+
+def test_progress_is_told_where_someone_watches(
+    shifted: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "shows_progress", lambda options: not options.quiet)
+    assert main(shifted) == 0
+    said = capsys.readouterr().err
+    assert said.startswith(f"registering {shifted[2]} onto {shifted[1]} ... ") and said.endswith(" s\n")
+    assert main([*shifted, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_results_go_to_registration_by_default(shifted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

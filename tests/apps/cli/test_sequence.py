@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,20 @@ def test_the_reference_is_a_word_or_a_number(
     monkeypatch.setattr("monai_cellreg.methods.sequence.register_sequence", stop)
     assert main(["sequence", movie, "--reference", typed]) == 130
     assert seen == [reference]
+
+
+def test_the_device_is_handed_on(movie: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def stop(movie: str, **options: object) -> None:
+        seen.append(options["method"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("monai_cellreg.methods.sequence.register_sequence", stop)
+    assert main(["sequence", movie, "--device", "cpu", "--time-limit", "4"]) == 130
+    assert main(["sequence", movie]) == 130
+    assert (seen[0].name, seen[0].settings.device, seen[0].settings.deformable.time_limit) == ("auto", "cpu", 4)
+    assert seen[1] == "auto"
 
 
 def test_an_interruption_says_how_to_go_on(movie: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

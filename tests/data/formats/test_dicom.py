@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from monai_cellreg.data import ImageReadError, read_grid, read_image, write_image
 from monai_cellreg.data.readers import page_count
@@ -65,6 +67,19 @@ def test_slices_lie_where_itk_says(tmp_path: Path) -> None:
             truth = ORIGIN + TURN @ (np.array(index) * SPACING)
             np.testing.assert_allclose(expected, truth * [-1, -1, 1], atol=1e-4)
         assert read_grid(path).matches(grid)
+
+
+def test_a_volume_that_was_never_dicom_is_written_and_read_and_the_locale_stays(tmp_path: Path) -> None:
+    """GDCM sets the locale of the process to one that knows ASCII alone."""
+    grid = SamplingGrid((7, 5, 4), np.diag([0.7, 1.3, 3.1, 1.0]), "RAS")
+    image = grid.to_image(torch.from_numpy(VALUES.transpose(2, 1, 0)[None].copy()))
+    before = locale.setlocale(locale.LC_ALL)
+    write_image(tmp_path / "scan.dcm", image)
+    assert locale.setlocale(locale.LC_ALL) == before
+    again = read_image(tmp_path / "scan.dcm")
+    assert locale.setlocale(locale.LC_ALL) == before != "C"
+    np.testing.assert_array_equal(again, image)
+    assert SamplingGrid.from_image(again).matches(grid)
 
 
 def test_a_file_without_extension_is_known_by_its_content(tmp_path: Path) -> None:
