@@ -22,9 +22,7 @@ from monai_cellreg.geometry import (
     SpatialTransform,
     control_lattice,
 )
-from monai_cellreg.methods import load_method
-from monai_cellreg.methods.optimisation import Optimisation
-from monai_cellreg.methods.table import METHODS
+from monai_cellreg.methods import METHODS, Optimisation, load_method
 
 Turned = Callable[[int, float], np.ndarray]
 LEFT = {"auto": 0.15, "affine": 0.35, "bspline": 0.15, "velocity": 0.15}  # of the mean error, in 2D

@@ -105,6 +105,27 @@ def test_pair_is_registered_and_placed_on_the_fixed_grid(data: dict[str, Any], s
         assert torch.equal(meta["affine"], image.meta["affine"])
 
 
+def test_metadata_of_place_are_the_fixed_ones(data: dict[str, Any]) -> None:
+    fixed, moving = data["fixed"], data["moving"]
+    moving.meta.update(original_affine=moving.affine.numpy(), spatial_shape=np.array(moving.shape[1:]))
+    fixed.meta["spatial_shape"] = np.array([9, 9])
+    warped, _ = RegisterPair(Shifted())(fixed, moving)
+    assert "original_affine" not in warped.meta and warped.meta["spatial_shape"].tolist() == [9, 9]
+    assert warped.meta["spatial_shape"] is not fixed.meta["spatial_shape"]
+    assert "original_affine" in moving.meta
+
+
+def test_slice_keeps_its_place_in_the_volume() -> None:
+    """MONAI keeps 4x4 matrices for 2D images."""
+    place = torch.diag(torch.tensor([2.0, 3.0, 5.0, 1.0], dtype=torch.float64))
+    place[:3, 3] = torch.tensor([10.0, 20.0, 30.0])
+    images = [MetaTensor(torch.rand(1, 12, 14), affine=place, meta={"space": "RAS"}) for _ in range(2)]
+    out = RegisterPaird(outputs=RegisteredKeys(ddf_key="ddf"), method=Shifted())(
+        dict(zip(("fixed", "moving"), images, strict=True))
+    )
+    assert torch.equal(out["moving"].affine, place) and torch.equal(out["ddf"].affine, place)
+
+
 @pytest.mark.parametrize("spatial_dims", [2], indirect=True)
 def test_map_is_that_of_register(data: dict[str, Any]) -> None:
     given = RegisterPair(AFFINE)(data["fixed"], data["moving"])
@@ -168,6 +189,7 @@ def test_field_is_the_one_of_monai(data: dict[str, Any], spatial_dims: int) -> N
     assert all(isinstance(sentence, str) for sentence in out["why"])
 
 
+@pytest.mark.filterwarnings("ignore:monai.networks.blocks.Warp")
 def test_field_warps_with_monais_own_layer() -> None:
     image = torch.rand(1, 1, 16, 20, generator=torch.Generator().manual_seed(0))
     out = RegisterPaird(outputs=RegisteredKeys(ddf_key="ddf"), method=Shifted())(

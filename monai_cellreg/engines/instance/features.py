@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from ...geometry import Pair
 from ...transforms import normalise, to_grey
 from .pyramid import Images
+from .search import candidates
 
 RIM = 0.05  # share of an axis that counts as the border of an image
 BRIGHT = 0.5  # brightness of the rim, as a share of the range, from which the ground is taken to be bright
@@ -33,13 +36,25 @@ def comparable(pair: Pair, *, device: torch.device | str = "cpu") -> tuple[Image
         if image.shape[0] == 3:
             account.append(f"The {name} image is compared by its brightness.")
         grey = checked(name, hidden(to_grey(image).to(device), mask))[None]
-        values = normalise(grey)
-        if is_bright(values):
-            values = 1 - values
-            account.append(f"The {name} image has a bright ground and is inverted for the comparison.")
-        sides.append(values)
-    weights = [None if mask is None else mask[None].float() for mask in masks]
-    return Images(sides[0], sides[1], pair.fixed_grid, pair.moving_grid, weights[0], weights[1]), account
+        sides.append(normalise(grey))
+    fixed_weight, moving_weight = (None if mask is None else mask[None].float() for mask in masks)
+    images = Images(sides[0], sides[1], pair.fixed_grid, pair.moving_grid, fixed_weight, moving_weight)
+    fixed_bright, moving_bright = (is_bright(side) for side in sides)
+    if fixed_bright != moving_bright and not are_opposite(images):
+        moving_bright = fixed_bright  # a dark structure at the rim of one of them
+    if fixed_bright:
+        images = replace(images, fixed=1 - images.fixed)
+        account.append("The fixed image has a bright ground and is inverted for the comparison.")
+    if moving_bright:
+        images = replace(images, moving=1 - images.moving)
+        account.append("The moving image has a bright ground and is inverted for the comparison.")
+    return images, account
+
+
+def are_opposite(images: Images) -> bool:
+    """Whether one image, brought onto the other by a search, looks more like its negative."""
+    as_is, turned = (candidates(part)[0].correlation for part in (images, replace(images, moving=1 - images.moving)))
+    return turned > as_is
 
 
 def plain(image: Tensor) -> Tensor:

@@ -31,8 +31,8 @@ from monai_cellreg.geometry import (
 )
 
 Turned = Callable[[int, float], np.ndarray]
-LINEAR = LinearSettings(sizes=(48,), iterations=(60,))
-QUICK = AutoSettings(LINEAR, DeformableSettings(iterations=25))
+LINEAR = LinearSettings(sizes=(48,), iterations=(50,))
+QUICK = AutoSettings(LINEAR, DeformableSettings(iterations=20))
 
 
 def run(pair: Pair, settings: AutoSettings = QUICK) -> Registered:
@@ -300,7 +300,7 @@ def test_tiny_images(flat: Any, model: Any) -> None:
     assert float(error.max()) < 2.0
 
 
-@pytest.mark.parametrize("shape", [(1, 40), (3, 50), (2, 2), (1, 1, 30), (3, 3, 3)])
+@pytest.mark.parametrize("shape", [(1, 40), (3, 50), (2, 2), (3, 1, 9)])
 def test_shapes_of_few_voxels_end_in_some_map(shape: tuple[int, ...]) -> None:
     """Also where the descent leaves the image."""
     pair = Pair.of(noise(*shape), noise(*shape, seed=1))

@@ -104,6 +104,19 @@ def test_landmarks_pull_where_the_images_do_not(flat: Any, pair: Pair, linear: A
     assert float((found.points(far) - far).norm()) < 1.0
 
 
+def test_loss_of_landmarks_is_their_mean_squared_distance_in_voxels(
+    flat: Any, pair: Pair, linear: AffineTransform
+) -> None:
+    points = flat.fixed_grid.world()[10:45:8, 10:55:8].flatten(0, 1)
+    goal = linear.points(points) + torch.tensor([3.0, -1.0], dtype=torch.float64)
+    images = flat.images(pair)
+    settings = DeformableSettings(iterations=1, most_voxels=400)
+    _, (level,) = optimise_deformation(images, Still(), linear, settings, landmarks=Landmarks(points, goal, 0.7))
+    grid = images.coarser(level["voxel"]).moving_grid
+    apart = np.linalg.solve(grid.affine[:2, :2], [3.0, -1.0])
+    assert level["first"] == pytest.approx(0.7 * float(apart @ apart), rel=1e-3)
+
+
 def test_landmarks_weigh_against_the_images(flat: Any, pair: Pair, linear: AffineTransform) -> None:
     points = flat.fixed_grid.world()[10:45:8, 10:55:8].flatten(0, 1)
     goal = pair.truth.points(points) + torch.tensor([2.0, 0.0], dtype=torch.float64)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from monai_cellreg.engines.instance.features import comparable, is_bright
+from monai_cellreg.engines.instance.smoothing import smooth
 from monai_cellreg.geometry import Pair
 
 
@@ -79,6 +80,22 @@ def test_masks_are_what_is_above_zero(image: Tensor) -> None:
 
 
 @pytest.mark.parametrize("side", ["fixed", "moving"])
+def test_what_a_mask_hides_changes_nothing(image: Tensor, side: str) -> None:
+    mask = torch.zeros_like(image)
+    mask[(0, *[slice(5, -5)] * (image.ndim - 1))] = 1
+    grid = Pair.of(image, image).fixed_grid
+    found = []
+    for hidden in (image, torch.full_like(image, 50.0), torch.full_like(image, torch.nan)):
+        sides = {"fixed": image, "moving": image, side: torch.where(mask > 0, image, hidden)}
+        images, account = comparable(Pair(**sides, fixed_grid=grid, moving_grid=grid, **{f"{side}_mask": mask}))
+        assert account == []
+        found.append(getattr(images, side))
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    inner = mask[None] > 0
+    assert float(found[0][inner].min()) < 0.02 and float(found[0][inner].max()) == 1
+
+
+@pytest.mark.parametrize("side", ["fixed", "moving"])
 @pytest.mark.parametrize(
     ("spoil", "match"),
     [
@@ -96,3 +113,16 @@ def test_images_with_nothing_to_align_are_refused(side: str, spoil: Any, match: 
 def test_other_numbers_of_channels_are_refused() -> None:
     with pytest.raises(ValueError, match="2 channels first; expected 1 \\(grey\\) or 3 \\(red"):
         comparable(Pair.of(cells(30, 34), cells(30, 34).repeat(2, 1, 1)))
+
+
+def test_dark_structure_at_the_rim_of_one_image_does_not_invert_the_other() -> None:
+    """Two crops of one section, of which one is bordered by tissue and the other by glass."""
+    noise = torch.rand(1, 1, 60, 96, generator=torch.Generator().manual_seed(4))
+    blurred = smooth(noise, 3.0)[0]
+    section = 0.9 - 0.5 * (blurred > blurred.quantile(0.8)).float()
+    section[..., :4] = section[:, :4, :60] = section[:, -4:, :60] = 0.2  # a dark rim that hardly the first crop shows
+    first, second = section[..., 30:], section[..., :66]
+    assert is_bright(first[None]) and not is_bright(second[None])
+    images, _ = comparable(Pair.of(first, second))
+    shared = torch.stack([images.fixed[..., :36].flatten(), images.moving[..., 30:].flatten()])
+    assert float(torch.corrcoef(shared)[0, 1]) > 0.9

@@ -57,6 +57,13 @@ def test_sizes_are_halved_down_to_what_is_affordable() -> None:
     np.testing.assert_allclose(np.array(cut[:-1]) / cut[1:], 2)
 
 
+def test_thin_axes_do_not_limit_the_levels_of_the_others() -> None:
+    """A slice goes as far down as the plane would."""
+    plane, slice_, pair = (voxel_sizes(SamplingGrid(s), 1 << 18) for s in ((96, 120), (96, 1, 120), (96, 120, 3)))
+    assert plane == [4.0, 2.0, 1.0] and slice_ == plane and pair == plane
+    assert voxel_sizes(SamplingGrid((96, 120, 12)), 1 << 18)[0] == 4.0
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (1, 40), (1, 32, 40), (3, 3, 3), (1, 1)])
 def test_sizes_of_tiny_and_thin_images(shape: tuple[int, ...]) -> None:
     sizes = voxel_sizes(SamplingGrid(shape), 1 << 18)

@@ -60,13 +60,23 @@ def test_information_does_not_mind_the_mapping_of_intensities() -> None:
     assert abs(float(mutual_information_loss(1 - fixed, fixed, seen)) - same) < 1e-3 * abs(same)
 
 
+def test_information_of_nothing_seen_is_none() -> None:
+    warped = noise(1, 1, 9, 8).requires_grad_()
+    value = mutual_information_loss(warped, noise(1, 1, 9, 8, seed=1), torch.zeros(1, 1, 9, 8))
+    (gradient,) = torch.autograd.grad(value, warped)
+    assert float(value.detach()) == 0 and not gradient.any()
+
+
 def test_information_counts_what_the_weight_shows() -> None:
-    fixed, warped = noise(1, 1, 40, 50), noise(1, 1, 40, 50)
-    warped[..., 25:] = noise(1, 1, 40, 25, seed=1)
-    weight = torch.ones_like(fixed)
+    fixed, weight = noise(1, 1, 40, 50), torch.ones(1, 1, 40, 50)
     weight[..., 25:] = 0
-    left = float(mutual_information_loss(warped[..., :25], fixed[..., :25], weight[..., :25]))
-    assert float(mutual_information_loss(warped, fixed, weight)) == pytest.approx(left, rel=0.02)
+    values = []
+    for seed in (1, 2, 0):  # what is hidden: noise, other noise, the same
+        hidden = noise(1, 1, 40, 50, seed=seed)
+        values.append(float(mutual_information_loss(torch.where(weight > 0, fixed, hidden), fixed, weight)))
+    assert values[0] == values[1] == values[2]
+    other = mutual_information_loss(torch.where(weight > 0, fixed, noise(1, 1, 40, 50, seed=1)), fixed, weight + 1)
+    assert values[0] < 1.5 * float(other) < 0
 
 
 def squared_local_correlations(warped: np.ndarray, fixed: np.ndarray, window: int, least: float) -> list[float]:
@@ -84,6 +94,24 @@ def test_local_agreement_is_the_mean_over_textured_windows(shape: tuple[int, ...
     wanted = squared_local_correlations(warped.numpy(), fixed.numpy(), window, least)
     found = local_agreement(warped[None, None], fixed[None, None], window=window, least=least)
     assert 1 < len(wanted) and found == pytest.approx(np.mean(wanted), abs=1e-4)
+
+
+def test_local_agreement_does_not_see_what_is_hidden() -> None:
+    fixed, warped = noise(1, 1, 30, 40), noise(1, 1, 30, 40)
+    weight = torch.zeros_like(fixed)
+    weight[..., 5:25, 8:30] = 1
+    other = torch.where(weight > 0, warped, 9.0)
+    assert local_agreement(warped, fixed, weight) == local_agreement(other, fixed, weight) == pytest.approx(1, abs=1e-3)
+    assert local_agreement(other, fixed) < 0.8
+    assert local_agreement(noise(1, 1, 30, 40, seed=1), fixed, weight) < 0.7
+    assert local_agreement(warped, fixed, 0.4 * weight) == 0
+
+
+def test_local_agreement_of_images_thinner_than_a_window() -> None:
+    fixed, warped = noise(12, 15, 1), noise(12, 15, 1, seed=1) + noise(12, 15, 1)
+    wanted = squared_local_correlations(warped.numpy(), fixed.numpy(), 3, 1e-3)
+    assert local_agreement(warped[None, None], fixed[None, None], window=3) == pytest.approx(np.mean(wanted), abs=1e-4)
+    assert 0 < local_agreement(warped[None, None], fixed[None, None], window=9) <= 1
 
 
 @pytest.mark.parametrize("shape", [(40, 51), (20, 24, 22)])
