@@ -106,7 +106,7 @@ class AutoRegistration:
         if pair.fixed_landmarks is not None and pair.moving_landmarks is not None:
             count = len(pair.fixed_landmarks)
             kind = "affine" if count > 2 * dims else "rigid" if count > dims else "translation"
-            account.append(f"The {count} landmarks gave a {kind} start.")
+            account.append(f"The {count} landmarks gave the start, a map of kind {kind}.")
             fitted = fit_affine(pair.fixed_landmarks, pair.moving_landmarks, kind=kind)
             homogeneous = np.vstack([fitted.matrix[0].cpu().numpy(), np.eye(dims + 1)[-1:]])
             return AffineTransform(self._climb(images, homogeneous, correlation_loss)[0])

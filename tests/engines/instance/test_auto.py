@@ -195,7 +195,7 @@ def test_landmarks_lead(flat: Any, flat_pair: Pair, turned: Turned) -> None:
     guided = replace(flat.pair(truth), fixed_landmarks=points, moving_landmarks=truth.points(points))
     found = run(guided)
     assert float((found.transform.points(points) - truth.points(points)).norm(dim=1).max()) < 0.5
-    assert found.account[0] == f"The {len(points)} landmarks gave a affine start."
+    assert found.account[0] == f"The {len(points)} landmarks gave the start, a map of kind affine."
 
 
 @pytest.mark.parametrize("side", ["fixed", "moving"])
