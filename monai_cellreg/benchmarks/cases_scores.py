@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 
 from ..geometry import Pair, SpatialTransform, resample, to_voxel_ddf
 from ..methods.evaluate import Evaluation, label_scores, landmark_scores, map_scores
 from ..metrics import image_diagonal
 from ..transforms import to_grey
+from ..utils import plain
 
 __all__ = ["pair_scores"]
 
@@ -41,17 +41,13 @@ def pair_scores(pair: Pair, transform: SpatialTransform) -> dict[str, float]:
         mean = Evaluation(labels=labels).mean
         scores |= {name: mean[name] for name in ("dice", "hd95")}
     if len(scores) == 1:
-        images = [to_grey(_plain(x)).flatten() for x in (pair.fixed, _warped(pair, pair.moving, transform))]
+        images = [to_grey(plain(x)).flatten() for x in (pair.fixed, _warped(pair, pair.moving, transform))]
         scores["ncc"] = float(torch.corrcoef(torch.stack(images).double())[0, 1].nan_to_num())
     return scores
 
 
 def _warped(pair: Pair, moving: torch.Tensor, transform: SpatialTransform, mode: str = "linear") -> torch.Tensor:
-    return resample(_plain(moving)[None], transform, pair.fixed_grid, pair.moving_grid, mode=mode)[0]
-
-
-def _plain(image: torch.Tensor) -> torch.Tensor:
-    return image.as_tensor() if isinstance(image, MetaTensor) else image
+    return resample(plain(moving)[None], transform, pair.fixed_grid, pair.moving_grid, mode=mode)[0]
 
 
 def _map_error(pair: Pair, transform: SpatialTransform) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..geometry import warp
 from ..transforms import AppearanceRange, DeformationRange, KnownPairs, RandomAppearance
+from ..utils import plain
 
 PAPER_IOU = 0.87  # the paper's unregistered pairs: 0.865
 MILD = AppearanceRange(gamma=0.4, gradient=0.2, texture=0.3, blur=0.0, background=0.1, shot_noise=0.1, read_noise=0.05)
@@ -47,7 +48,7 @@ def made_pairs(
             "one shape (1, *spatial). Resize them first"
         )
     image, label = (torch.stack([torch.as_tensor(i[key]).float() for i in items]) for key in ("image", "label"))
-    image, label = (x.as_tensor() if hasattr(x, "as_tensor") else x for x in (image, label))
+    image, label = (plain(x) for x in (image, label))
     generator = torch.Generator().manual_seed(seed)
     maker = KnownPairs(
         image.shape[2:], control_shape, generator, deformation=DeformationRange(shift=0.0, least=1.0), pose=False

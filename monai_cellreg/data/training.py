@@ -5,12 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from monai.data import MetaTensor
-from torch import Tensor
-
 from ..transforms.nuclei import DEFAULT_CROPS, CropSettings
-from ..utils import check_choice
+from ..utils import check_choice, plain
 from .nuclei import nuclei_items
 from .synthetic import simulated_items
 
@@ -62,9 +58,4 @@ def training_items(
         section_seed = seed * len(SIMULATED_SEEDS) + SIMULATED_SEEDS[section]
         drawn = simulated_items(simulated, image_size=image_size, seed=section_seed)
         items += [{**item, "group": f"{section}_{item['group']}"} for item in drawn]
-    return [{**item, "image": _plain(item["image"]), "label": _plain(item["label"])} for item in items]
-
-
-def _plain(image: Any) -> Tensor:
-    """As a plain tensor: made pairs have no use for an image's place in the world, and collating it takes time."""
-    return image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image)
+    return [{**item, "image": plain(item["image"]), "label": plain(item["label"])} for item in items]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..transforms import KnownPairs, RandomAppearance
+from ..utils import plain
 
 Prepared = tuple[Tensor, dict[str, Tensor], tuple[Tensor], dict[str, Any]]
 KNOWN = ("fixed", "moving", "fixed_label", "moving_label", "fixed_to_moving")
@@ -32,7 +33,7 @@ class PrepareKnownPairs:
         self, batch: Mapping[str, Tensor], device: str | torch.device | None = None, non_blocking: bool = False
     ) -> Prepared:
         """``image`` and ``label`` (B, 1, *spatial) to (fixed, all that is known, (moving,), {})."""
-        image, label = (_plain(batch[key]).to(device, non_blocking=non_blocking) for key in ("image", "label"))
+        image, label = (plain(batch[key]).to(device, non_blocking=non_blocking) for key in ("image", "label"))
         pair = self.pairs(image, label)
         if self.labels_only:
             pair["fixed"], pair["moving"] = pair["fixed_label"], pair["moving_label"]
@@ -45,7 +46,7 @@ def prepare_pairs(
     batch: Mapping[str, Tensor], device: str | torch.device | None = None, non_blocking: bool = False
 ) -> Prepared:
     """Pairs that are in the batch already, with the truth, to (fixed, all that is known, (moving,), {})."""
-    on_device = {key: _plain(batch[key]).to(device, non_blocking=non_blocking) for key in KNOWN}
+    on_device = {key: plain(batch[key]).to(device, non_blocking=non_blocking) for key in KNOWN}
     return on_device["fixed"], {key: on_device[key] for key in KNOWN}, (on_device["moving"],), {}
 
 
@@ -55,8 +56,3 @@ def prepare_label_pairs(
     """As :func:`prepare_pairs`, with the labels in the place of the images."""
     labels = {"fixed": batch["fixed_label"], "moving": batch["moving_label"]}
     return prepare_pairs({**batch, **labels}, device, non_blocking)
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """Without MetaTensor's bookkeeping, which costs time in every operation and means nothing for made pairs."""
-    return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor

@@ -14,7 +14,8 @@ from monai.utils import TransformBackends, convert_to_tensor, ensure_tuple
 from torch import Tensor
 
 from ..geometry import Pair, RegisteredTransform, SpatialTransform, resample_image, to_voxel_ddf
-from ..transforms.items import Image, grid_of, item, plain
+from ..transforms.items import Image, grid_of, item
+from ..utils import plain
 from .instance import AutoRegistration, Registered
 
 PLACE = ("space", "original_affine", "spatial_shape")  # metadata that say, with the affine, where an image lies

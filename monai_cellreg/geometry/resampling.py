@@ -6,7 +6,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from ..utils import check_spatial
+from ..utils import check_spatial, plain
 from .grid import SamplingGrid
 from .sampling import sample
 from .transform import SpatialTransform
@@ -81,7 +81,7 @@ def resample_image(
     """
     moving_grid = SamplingGrid.from_image(image)
     fixed_grid.check_same_world("fixed_grid", moving_grid, "image")
-    data = image.as_tensor() if isinstance(image, MetaTensor) else image
+    data = plain(image)
     warped = resample(data[None], transform, fixed_grid, moving_grid, mode=mode, padding=padding)
     if warped.shape[0] != 1:
         raise ValueError(

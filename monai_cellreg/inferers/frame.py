@@ -22,7 +22,7 @@ from ..geometry import (
     resample,
 )
 from ..losses import NCCLoss
-from ..transforms.items import plain
+from ..utils import plain
 
 logger = logging.getLogger(__name__)
 

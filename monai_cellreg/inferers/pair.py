@@ -11,6 +11,7 @@ from torch import Tensor
 from ..geometry import Pair, SamplingGrid, SpatialTransform, compose
 from ..networks import JointSegmentationRegistration, cube_to_world
 from ..transforms import normalise, to_grey
+from ..utils import plain
 from .refining import RefiningInferer
 
 
@@ -51,14 +52,14 @@ class PairInferer:
                 f"{side} has shape {tuple(image.shape)}; expected one or three channels and {len(size)} axes (1, "
                 f"{', '.join('HW' if len(size) == 2 else 'DHW')}). Choose channels; take a slice of a volume"
             )
-        plain = to_grey(image.as_tensor() if hasattr(image, "as_tensor") else torch.as_tensor(image))
-        if not bool(torch.isfinite(plain).all()):
+        grey = to_grey(plain(image))
+        if not bool(torch.isfinite(grey).all()):
             raise ValueError(f"{side} has values that are not finite; expected numbers. Replace NaN and infinity first")
-        if float(plain.max()) == float(plain.min()):
-            raise ValueError(f"{side} is constant ({float(plain.max()):g}); expected an image with something to align")
+        if float(grey.max()) == float(grey.min()):
+            raise ValueError(f"{side} is constant ({float(grey.max()):g}); expected an image with something to align")
         if grid.shape == tuple(size):
-            return normalise(plain[None]), grid
+            return normalise(grey[None]), grid
         mode = "bilinear" if len(size) == 2 else "trilinear"
         resize = Resize(size, mode=mode, anti_aliasing=True)
-        resized = resize(normalise(plain[None])[0])
+        resized = resize(normalise(grey[None])[0])
         return torch.as_tensor(resized.as_tensor())[None], grid.resized(size)

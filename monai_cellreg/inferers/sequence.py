@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..geometry import Pair, SamplingGrid, SpatialTransform, compose, resample
-from ..transforms.items import plain
+from ..utils import plain
 from .frame import FrameMap, Register, at_voxels, flaw, identity, refine_frame, register_frame, similarity
 from .group_mean import centred, rms_change
 

@@ -20,7 +20,7 @@ from ..metrics import (
     TargetRegistrationError,
     landmark_errors,
 )
-from ..utils import check_same_shape
+from ..utils import check_same_shape, plain
 
 __all__ = ["Evaluation", "label_scores", "landmark_scores", "map_scores"]
 
@@ -78,7 +78,7 @@ def label_scores(
         >>> {name: round(value, 3) for name, value in label_scores(fixed, fixed.roll(1, 1))[3].items()}
         {'dice': 0.667, 'iou': 0.5, 'hd95': 1.0, 'msd': 0.5}
     """
-    fixed, warped = (_plain(label)[None] for label in (fixed_label, warped_label))
+    fixed, warped = (plain(label)[None] for label in (fixed_label, warped_label))
     check_same_shape("warped_label", warped.shape[1:], "fixed_label", fixed.shape[1:])
     wanted = [int(label) for label in fixed.unique().tolist() if label] if labels is None else list(labels)
     if not wanted:
@@ -164,8 +164,3 @@ def _distances(name: str, mapped: Tensor, moving: Tensor, diagonal: float | None
     metric = TargetRegistrationError()
     values = metric(mapped, moving, diagonal=diagonal)[0].tolist()
     return {f"{name}_{column}": value for column, value in zip(metric.columns, values, strict=True)}
-
-
-def _plain(label: Tensor) -> Tensor:
-    """Without the metadata, which comparisons of a MetaTensor would carry along."""
-    return label.as_tensor() if hasattr(label, "as_tensor") else label

@@ -13,7 +13,7 @@ from ..data.formats import file_suffix, is_dicom, writer_for
 from ..geometry import resample, to_voxel_ddf
 from ..report import PairPicture, save_before_after
 from ..transforms import normalise, to_grey
-from ..utils import ensure_writable_dir
+from ..utils import ensure_writable_dir, plain
 from .images import channel_axis
 from .json_files import write_json
 from .method import Method
@@ -113,7 +113,7 @@ def _write_images(folder: Path, result: Registration, moving: PathLike, known: P
     if known.moving_label is None or pair.moving_label is None:
         return
     label = resample(
-        _plain(pair.moving_label)[None], result.transform, pair.fixed_grid, pair.moving_grid, mode="nearest"
+        plain(pair.moving_label)[None], result.transform, pair.fixed_grid, pair.moving_grid, mode="nearest"
     )[0]
     path = folder / f"warped_label{_written_suffix(known.moving_label)}"
     write_image(path, pair.fixed_grid.to_image(label), like=_source(pair.moving_label))
@@ -133,7 +133,3 @@ def _written_suffix(source: PathLike) -> str:
 
 def _source(image: torch.Tensor) -> MetaTensor | None:
     return image if isinstance(image, MetaTensor) else None
-
-
-def _plain(image: torch.Tensor) -> torch.Tensor:
-    return image.as_tensor() if isinstance(image, MetaTensor) else image

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ..geometry import RegisteredTransform, resample
+from ..utils import plain
 from .images import ImageLike, as_image, in_layout
 from .known import Known
 from .method import Method, found_by
@@ -66,7 +67,7 @@ def register(
     found, account = found_by(chosen, pair)
     seconds = time.perf_counter() - start
     transform = RegisteredTransform(found, pair.fixed_grid, pair.moving_grid)
-    data = pair.moving.as_tensor() if hasattr(pair.moving, "as_tensor") else pair.moving
+    data = plain(pair.moving)
     warped = resample(data[None], transform, pair.fixed_grid, pair.moving_grid)[0].detach()
     metrics = {"seconds": seconds, **measure(pair, transform, warped)}
     given: Tensor | np.ndarray = pair.fixed_grid.to_image(warped)

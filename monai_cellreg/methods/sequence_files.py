@@ -14,8 +14,7 @@ from torch import Tensor
 from ..data import write_image
 from ..data.movies import contrast_limits, write_mp4, write_ome_tiff
 from ..geometry import SamplingGrid
-from ..transforms.items import plain
-from ..utils import atomic_path
+from ..utils import atomic_path, plain
 from .json_files import write_json
 from .sequence_frames import FrameTransforms, MovieFrames, WarpedFrames
 from .sequence_metrics import TemporalStatistics

@@ -17,7 +17,7 @@ from ..data.writers import as_type
 from ..geometry import RegisteredTransform, SamplingGrid, resample
 from ..inferers import SequenceMaps
 from ..inferers.frame import identity
-from ..transforms.items import plain
+from ..utils import plain
 from .images import ImageLike, as_image, in_layout
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..geometry import Pair
 from ..inferers import SequenceMaps
-from ..transforms.items import plain
+from ..utils import plain
 from .registration import measure
 from .sequence_frames import MovieFrames, WarpedFrames
 

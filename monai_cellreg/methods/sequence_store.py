@@ -17,8 +17,7 @@ from .. import __version__
 from ..geometry import SamplingGrid, read_transform, write_transform
 from ..inferers import FrameMap
 from ..inferers.sequence import Frames, Key
-from ..transforms.items import plain
-from ..utils import ensure_writable_dir
+from ..utils import ensure_writable_dir, plain
 from .json_files import write_json
 from .method import Method
 

@@ -11,9 +11,9 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable, RandomizableTransform, ScaleIntensityRangePercentiles
 from torch import Tensor
 
-from ..utils import check_finite
+from ..utils import check_finite, plain
 from .appearance import AppearanceRange, RandomAppearance
-from .items import Image, grid_of, like, plain
+from .items import Image, grid_of, like
 
 
 class RandPerKeyd(Randomizable, MapTransform):

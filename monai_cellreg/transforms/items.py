@@ -22,11 +22,6 @@ def grid_of(image: Image) -> SamplingGrid:
     return SamplingGrid.from_image(image if isinstance(image, MetaTensor) else torch.as_tensor(image))
 
 
-def plain(image: Image) -> Tensor:
-    """The numbers alone, as a tensor that shares memory with the image where it can."""
-    return image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image)
-
-
 def like(image: Image, data: Tensor, grid: SamplingGrid) -> Tensor:
     """New numbers (C, *grid.shape) that lie on the grid, with the metadata of the image they come from.
 

@@ -12,8 +12,8 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor
 
 from ..geometry import AffineTransform, InverseTransform, SamplingGrid, SpatialTransform, sample
-from ..utils import check_same_shape
-from .items import grid_of, item, like, moved_landmarks, plain
+from ..utils import check_same_shape, plain
+from .items import grid_of, item, like, moved_landmarks
 from .known_pairs import DeformationRange, KnownPairs, posed_index
 
 

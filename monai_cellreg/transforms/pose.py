@@ -15,8 +15,8 @@ from monai.utils import TraceKeys, ensure_tuple
 from torch import Tensor
 
 from ..geometry import AffineTransform, DenseTransform, SamplingGrid, SpatialTransform, resample, to_voxel_ddf
-from ..utils import check_choice, check_positive
-from .items import Image, grid_of, item, like, moved_landmarks, plain
+from ..utils import check_choice, check_positive, plain
+from .items import Image, grid_of, item, like, moved_landmarks
 
 
 @dataclass(frozen=True)

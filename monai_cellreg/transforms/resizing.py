@@ -12,8 +12,8 @@ from monai.transforms import DivisiblePadd, InvertibleTransform, MapTransform, R
 from monai.utils import ensure_tuple, ensure_tuple_rep
 
 from ..geometry import AffineTransform
-from ..utils import check_choice, check_positive
-from .items import grid_of, item, like, moved_landmarks, plain
+from ..utils import check_choice, check_positive, plain
+from .items import grid_of, item, like, moved_landmarks
 
 RESIZING_MODES = ("linear", "nearest-exact")
 

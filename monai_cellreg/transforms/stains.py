@@ -13,9 +13,9 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 from torch import Tensor
 
-from ..utils import check_choice, check_finite, format_shape
+from ..utils import check_choice, check_finite, format_shape, plain
 from .intensity import RandPerKeyd, check_unit_range
-from .items import Image, grid_of, like, plain
+from .items import Image, grid_of, like
 
 STAINS = ("hed", "hdx", "fgx", "bex", "rbd", "gdx", "hax", "bro", "bpx", "ahx", "hpx")
 DARKEST = 1e-6  # intensity at which the concentrations' unit of absorbance ends, as in scikit-image

@@ -11,6 +11,7 @@ from .checks import (
 )
 from .files import atomic_path, ensure_writable_dir
 from .spacing import Spacing, axis_spacing, check_spacing, in_units
+from .tensors import plain
 
 __all__ = [
     "Spacing",
@@ -26,4 +27,5 @@ __all__ = [
     "ensure_writable_dir",
     "format_shape",
     "in_units",
+    "plain",
 ]

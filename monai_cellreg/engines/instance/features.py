@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...geometry import Pair
 from ...transforms import normalise, to_grey
+from ...utils import plain
 from .pyramid import Images
 from .search import candidates
 
@@ -55,11 +56,6 @@ def are_opposite(images: Images) -> bool:
     """Whether one image, brought onto the other by a search, looks more like its negative."""
     as_is, turned = (candidates(part)[0].correlation for part in (images, replace(images, moving=1 - images.moving)))
     return turned > as_is
-
-
-def plain(image: Tensor) -> Tensor:
-    """A tensor without metadata."""
-    return image.as_tensor() if hasattr(image, "as_tensor") else torch.as_tensor(image)
 
 
 def hidden(image: Tensor, mask: Tensor | None) -> Tensor:
