@@ -33,6 +33,7 @@ def loss_candidates(size: tuple[int, int], batch: int) -> dict[str, Candidate]:
     pred, target = image_pair(size, batch)
     field = _noise(batch, 2, *size).requires_grad_()
     other, points = _noise(batch, 2, *size), 10 + _noise(batch, 100, 2)
+    estimates = _noise(batch, 3, 2, *size).requires_grad_()  # as many as FlowNet gives
     mask = (target > 0.5).float()
     network = nn.Conv2d(1, 8, 3, padding=1)
     lattice_head, spline_head = BSplineField(size, 16), ThinPlateSplineField(size, (5, 5))
@@ -72,6 +73,7 @@ def loss_candidates(size: tuple[int, int], batch: int) -> dict[str, Candidate]:
         "LabelCrossEntropyLoss": gradients(losses.LabelCrossEntropyLoss(), pred, mask),
         "LandmarkDistanceLoss": gradients(losses.LandmarkDistanceLoss(), field, points, points + 1),
         "TransformationLoss": gradients(losses.TransformationLoss(), field, other),
+        "MultiScaleFlowLoss": gradients(losses.MultiScaleFlowLoss(), estimates, other),
     }
 
 

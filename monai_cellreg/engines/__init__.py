@@ -1,6 +1,8 @@
 """Ignite engines for registration."""
 
+from .averaging import WeightAverage
 from .checkpoints import Checkpoints, load_checkpoint, load_weights, save_checkpoint
+from .freezing import freeze
 from .handlers import EpochSeed, TrainingProgress, is_worker, loss_terms
 from .metrics import additional_metrics, registration_iou_metric
 from .prepare import PrepareKnownPairs, prepare_label_pairs, prepare_pairs
@@ -19,7 +21,9 @@ __all__ = [
     "RegistrationTrainer",
     "StrictConfigWorkflow",
     "TrainingProgress",
+    "WeightAverage",
     "additional_metrics",
+    "freeze",
     "is_worker",
     "load_checkpoint",
     "load_weights",

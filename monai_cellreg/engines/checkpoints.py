@@ -141,7 +141,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"checkpoint {str(path)!r} does not exist; expected a file of weights. Train first "
-            "(monai-cellreg bundle train joint) or give the path of another one"
+            "(monai-cellreg bundle train NAME) or give the path of another one"
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -3,7 +3,7 @@
 from .affine import AffineField, AffineTransform
 from .bspline import BSplineField, BSplineTransform, fit_bspline
 from .bspline_lattice import control_lattice
-from .dense import DenseTransform
+from .dense import DenseField, DenseTransform
 from .derivatives import voxel_jacobian, voxel_jacobian_determinant
 from .elastix import from_elastix
 from .fitting import corresponding_points, fit_affine
@@ -30,6 +30,7 @@ __all__ = [
     "BSplineField",
     "BSplineTransform",
     "CompositeTransform",
+    "DenseField",
     "DenseTransform",
     "InverseTransform",
     "InversionReport",

@@ -1,8 +1,9 @@
-"""Registering a pair of images of any size with a network of one size."""
+"""Registering pairs of images of any size with a network of one size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from monai.transforms import Resize
@@ -10,16 +11,39 @@ from torch import Tensor
 
 from ..geometry import Pair, SamplingGrid, SpatialTransform, compose
 from ..networks import JointSegmentationRegistration, cube_to_world
-from ..transforms import normalise, to_grey
+from ..transforms import normalise, pseudo_label, to_grey
 from ..utils import plain
 from .refining import RefiningInferer
 
+SIDES = ("fixed", "moving")
+
+
+@dataclass(frozen=True)
+class PairPrediction:
+    """What a network finds of a pair.
+
+    Args:
+        transform: fixed world points to moving world points.
+        fixed: (1, 2, *image_size), the fixed image as the network saw it, and its heat map.
+        moving: likewise.
+        fixed_grid: where ``fixed`` lies.
+        moving_grid: where ``moving`` lies.
+    """
+
+    transform: SpatialTransform
+    fixed: Tensor
+    moving: Tensor
+    fixed_grid: SamplingGrid
+    moving_grid: SamplingGrid
+
 
 class PairInferer:
-    """Brings a pair to the network and the network's answer back to the pair's world.
+    """Brings pairs to the network and the network's answer back to the world of each pair.
 
     Both images become grey by their luminance, are scaled by percentiles to [0, 1] and resized to the network's size,
-    whatever their own; the map is given between their world coordinates, in closed form.
+    whatever their own; the map is given between their world coordinates, in closed form. A network that takes
+    segmentations gets the labels of the pair (what is not 0) where both sides have one, else masks made from the images
+    (:func:`~monai_cellreg.transforms.pseudo_label`).
 
     Args:
         passes: see :class:`RefiningInferer`.
@@ -29,37 +53,80 @@ class PairInferer:
         self.refining = RefiningInferer(passes)
 
     def __call__(self, pair: Pair, network: JointSegmentationRegistration) -> SpatialTransform:
-        """The fixed-to-moving map of a pair.
+        """The fixed-to-moving map of a pair; see :meth:`batch`."""
+        return self.batch([pair], network)[0].transform
+
+    def batch(self, pairs: Sequence[Pair], network: JointSegmentationRegistration) -> list[PairPrediction]:
+        """What one run of the network finds of pairs, whose images may differ in size.
 
         Raises:
-            ValueError: when the images have other dimensions or channels than the network, or cannot be registered
-                because one of them is constant or not finite.
+            ValueError: when images have other dimensions or channels than the network, or cannot be registered because
+                one of them is constant, not finite or, for a network that takes segmentations, has none.
         """
+        if not pairs:
+            return []
         network.eval()
         device = next(network.parameters()).device
-        (fixed, fixed_grid), (moving, moving_grid) = (
-            self._door(pair, side, network.image_size) for side in ("fixed", "moving")
-        )
-        chain = self.refining(fixed.to(device), network, moving.to(device))["parameters"].cpu()
-        return cube_to_world(compose([network.field.transform(p) for p in chain]), fixed_grid, moving_grid)
+        images, grids = [], []
+        for pair in pairs:
+            for side in SIDES:
+                image, grid = _door(pair, side, network)
+                images.append(image)
+                grids.append(grid)
+        fixed, moving = (torch.cat(images[k::2]).to(device) for k in range(2))
+        prediction = self.refining(fixed, network, moving)
+        sides = ((fixed, prediction["fixed_heat_map"]), (moving, prediction["moving_heat_map"]))
+        seen = [torch.cat(side, dim=1).cpu() for side in sides]
+        found = []
+        for k in range(len(pairs)):
+            chain: list[SpatialTransform] = []
+            for parameters in prediction["parameters"]:
+                chain = network.registration.transforms([p[k : k + 1].cpu() for p in parameters]) + chain
+            transform = cube_to_world(compose(chain), grids[2 * k], grids[2 * k + 1])
+            found.append(PairPrediction(transform, *(x[k : k + 1] for x in seen), *grids[2 * k : 2 * k + 2]))
+        return found
 
-    @staticmethod
-    def _door(pair: Pair, side: str, size: Sequence[int]) -> tuple[Tensor, SamplingGrid]:
-        """One side as the network takes it, (1, 1, *size), and the grid on which it then lies."""
-        image, grid = getattr(pair, side), getattr(pair, f"{side}_grid")
-        if grid.spatial_dims != len(size) or image.shape[0] not in (1, 3):
-            raise ValueError(
-                f"{side} has shape {tuple(image.shape)}; expected one or three channels and {len(size)} axes (1, "
-                f"{', '.join('HW' if len(size) == 2 else 'DHW')}). Choose channels; take a slice of a volume"
-            )
-        grey = to_grey(plain(image))
-        if not bool(torch.isfinite(grey).all()):
-            raise ValueError(f"{side} has values that are not finite; expected numbers. Replace NaN and infinity first")
-        if float(grey.max()) == float(grey.min()):
-            raise ValueError(f"{side} is constant ({float(grey.max()):g}); expected an image with something to align")
-        if grid.shape == tuple(size):
-            return normalise(grey[None]), grid
-        mode = "bilinear" if len(size) == 2 else "trilinear"
-        resize = Resize(size, mode=mode, anti_aliasing=True)
-        resized = resize(normalise(grey[None])[0])
-        return torch.as_tensor(resized.as_tensor())[None], grid.resized(size)
+
+def has_labels(pair: Pair) -> bool:
+    """Whether both sides have a label."""
+    return pair.fixed_label is not None and pair.moving_label is not None
+
+
+def _door(pair: Pair, side: str, network: JointSegmentationRegistration) -> tuple[Tensor, SamplingGrid]:
+    """One side as the network takes it, (1, 1, *size), and the grid on which it then lies."""
+    image, grid, size = getattr(pair, side), getattr(pair, f"{side}_grid"), network.image_size
+    if grid.spatial_dims != len(size) or image.shape[0] not in (1, 3):
+        raise ValueError(
+            f"{side} has shape {tuple(image.shape)}; expected one or three channels and {len(size)} axes (1, "
+            f"{', '.join('HW' if len(size) == 2 else 'DHW')}). Choose channels; take a slice of a volume"
+        )
+    if network.takes_segmentations and has_labels(pair):
+        mask = (plain(getattr(pair, f"{side}_label")) > 0).float()
+        return _segmented(_resized(mask, size), side), grid.resized(size)
+    grey = to_grey(plain(image))
+    if not bool(torch.isfinite(grey).all()):
+        raise ValueError(f"{side} has values that are not finite; expected numbers. Replace NaN and infinity first")
+    if float(grey.max()) == float(grey.min()):
+        raise ValueError(f"{side} is constant ({float(grey.max()):g}); expected an image with something to align")
+    seen = _resized(normalise(grey[None])[0], size)
+    if network.takes_segmentations:
+        return _segmented(pseudo_label(seen), side), grid.resized(size)
+    return seen[None], grid.resized(size)
+
+
+def _resized(image: Tensor, size: Sequence[int]) -> Tensor:
+    """An image (1, *spatial) at another size, smoothed first where it shrinks."""
+    if tuple(image.shape[1:]) == tuple(size):
+        return image
+    resize = Resize(size, mode="bilinear" if len(size) == 2 else "trilinear", anti_aliasing=True)
+    return torch.as_tensor(resize(image).as_tensor())
+
+
+def _segmented(mask: Tensor, side: str) -> Tensor:
+    """The segmentation (1, 1, *spatial) of a side, 0 or 1."""
+    if not bool((mask > 0.5).any()):
+        raise ValueError(
+            f"{side} has an empty segmentation; expected something bright on dark, or a label that is not all 0. Give "
+            "fixed_label and moving_label, or take a method that compares images, such as 'auto'"
+        )
+    return (mask > 0.5).float()[None]

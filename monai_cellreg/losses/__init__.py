@@ -2,6 +2,7 @@
 
 from .consistency import CycleConsistencyLoss, InverseConsistencyLoss
 from .control_points import BSplineBendingLoss, BSplineDiffusionLoss, ThinPlateSplineBendingLoss
+from .flow import MultiScaleFlowLoss
 from .folding import FoldingLoss, VolumeChangeLoss
 from .landmark import LandmarkDistanceLoss, TransformationLoss
 from .lncc import LocalNormalizedCrossCorrelationLoss
@@ -31,6 +32,7 @@ __all__ = [
     "LocalNormalizedCrossCorrelationLoss",
     "MINDSSCLoss",
     "MSELoss",
+    "MultiScaleFlowLoss",
     "MultiScaleLoss",
     "NCCLoss",
     "NormalizedGradientFieldsLoss",

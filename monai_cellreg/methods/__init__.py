@@ -5,14 +5,16 @@ from .bundles import bundle_dir, bundle_method, run_bundle
 from .evaluate_files import EvaluationFiles, evaluate_files
 from .files import picture, register_files
 from .known import Known
-from .method import AccountableMethod, LearnedMethod, Method
+from .method import AccountableMethod, BatchMethod, LearnedMethod, Method
 from .optimisation import Optimisation
 from .pair_files import OutputOptions, PairFiles
+from .refinement import Refinement
 from .register import register
 from .registration import Registration
 from .report_files import report_files
 from .reporting import registration_page
 from .sequence import SequenceResult, register_sequence
+from .sequence_options import SequenceOptions
 from .table import METHODS, MethodEntry, limited_method, load_method, method_names
 from .verdict import judge
 
@@ -20,6 +22,7 @@ __all__ = [
     "AccountableMethod",
     "Applied",
     "ApplyOptions",
+    "BatchMethod",
     "EvaluationFiles",
     "Known",
     "LearnedMethod",
@@ -29,7 +32,9 @@ __all__ = [
     "Optimisation",
     "OutputOptions",
     "PairFiles",
+    "Refinement",
     "Registration",
+    "SequenceOptions",
     "SequenceResult",
     "apply_transform",
     "bundle_dir",

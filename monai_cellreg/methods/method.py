@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-import torch
-
+from ..engines.instance import Registered
 from ..geometry import Pair, SpatialTransform
 from ..inferers import PairInferer
+from ..inferers.pair import has_labels
+from ..networks import JointSegmentationRegistration
+from .refinement import Refinement
 
 
 class Method(Protocol):
@@ -37,20 +40,44 @@ class AccountableMethod(Method, Protocol):
         """The map from fixed to moving world points, and the account."""
 
 
+@runtime_checkable
+class BatchMethod(Method, Protocol):
+    """A method that registers several pairs at once, faster than one by one."""
+
+    def register_batch(self, pairs: Sequence[Pair]) -> list[SpatialTransform]:
+        """The maps from fixed to moving world points, in the order of the pairs."""
+
+
 class LearnedMethod:
     """A trained network with the inferer that brings pairs to it.
 
     Args:
         network: the network with its weights.
-        inferer: called with the pair and the network.
+        inferer: called with pairs and the network.
+        refinement: improves each map by optimisation; none when omitted.
     """
 
-    def __init__(self, network: torch.nn.Module, inferer: PairInferer) -> None:
-        self.network, self.inferer = network, inferer
+    def __init__(
+        self, network: JointSegmentationRegistration, inferer: PairInferer, refinement: Refinement | None = None
+    ) -> None:
+        self.network, self.inferer, self.refinement = network, inferer, refinement
 
     def register(self, pair: Pair) -> SpatialTransform:
         """The map from fixed to moving world points."""
-        return self.inferer(pair, self.network)
+        return self.register_batch([pair])[0]
+
+    def run(self, pair: Pair) -> Registered:
+        """The map, and which segmentations were registered where the network takes segmentations."""
+        account: tuple[str, ...] = ()
+        if self.network.takes_segmentations:
+            made = "Segmentations made from the images by thresholds were registered: labels of both were not given."
+            account = ("The given labels were registered, not the images." if has_labels(pair) else made,)
+        return Registered(self.register(pair), account)
+
+    def register_batch(self, pairs: Sequence[Pair]) -> list[SpatialTransform]:
+        """The maps of several pairs, found in one run of the network, each then refined on its own."""
+        found = self.inferer.batch(pairs, self.network)
+        return [each.transform if self.refinement is None else self.refinement(each) for each in found]
 
 
 def found_by(method: Method, pair: Pair) -> tuple[SpatialTransform, tuple[str, ...]]:

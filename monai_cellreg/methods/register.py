@@ -35,7 +35,7 @@ def register(
         moving: image to be brought onto it; its size and spacing may differ. Where only one of the two has a pixel size
             and the other about as many pixels, both are taken to have that size; the account says so.
         method: a name (see :func:`~monai_cellreg.methods.method_names`) or anything with ``register(pair)``.
-        fixed_label: labels of the fixed image, for the metrics alone.
+        fixed_label: labels of the fixed image, for the metrics, and for the method ``"segreg"``, which registers them.
         moving_label: labels of the moving image.
         known: masks and landmarks, which guide methods that optimise one pair.
 

@@ -48,7 +48,12 @@ METHODS: Mapping[str, MethodEntry] = {
     "velocity": _optimisation(
         "velocity", DeformableSettings(model=VelocityDeformation), "as auto, with a velocity, which can be inverted"
     ),
-    "joint": MethodEntry(partial(bundle_method, "joint"), "network of the bundle joint, for single nuclei", dims=(2,)),
+    "joint": MethodEntry(
+        partial(bundle_method, "joint"), "network of the bundle joint, for single nuclei, which it segments", dims=(2,)
+    ),
+    "segreg": MethodEntry(
+        partial(bundle_method, "segreg"), "network of the bundle segreg, for segmented nuclei: their labels", dims=(2,)
+    ),
     "elastix": MethodEntry(Elastix, "elastix: rigid, affine, B-spline; mutual information"),
     "simpleitk": MethodEntry(SimpleITKBSpline, "SimpleITK: affine, B-spline; mutual information"),
     "simpleitk-affine": MethodEntry(SimpleITKAffine, "SimpleITK: affine; mutual information"),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from monai_cellreg.geometry import (
     AffineField,
     BSplineField,
+    DenseField,
     RadialBasisField,
     SamplingGrid,
     SpatialTransform,
@@ -90,6 +91,7 @@ HEADS = {
     "B-spline of order 1": Head(partial(bspline, order=1), vector_on_lattice),
     "B-spline of order 2": Head(partial(bspline, order=2), vector_on_lattice),
     "B-spline of order 3": Head(partial(bspline, order=3), vector_on_lattice),
+    "dense": Head(DenseField, lambda s: (len(s), *s)),
     "velocity": Head(partial(VelocityField, steps=5), lambda s: (len(s), *s), scale=0.8),
     "velocity, coarser": Head(
         lambda s: VelocityField(s, velocity_shape=halved(s)), lambda s: (len(s), *halved(s)), scale=0.8

@@ -66,10 +66,10 @@ def test_every_epoch_draws_other_pairs(whole: Any) -> None:
 
 def test_files_of_a_training(whole: Any) -> None:
     folder = Path(whole.part("output_dir"))
-    assert sorted(path.name for path in folder.iterdir()) == ["last.pt", "model.pt", "tensorboard"]
+    assert sorted(path.name for path in folder.iterdir()) == ["average.pt", "last.pt", "model.pt", "tensorboard"]
     last, best = torch.load(folder / "last.pt"), torch.load(folder / "model.pt")
     scores = {epoch: metrics["registration_iou"] for epoch, metrics in whole.metrics.items()}
-    assert set(last) == {"network", "optimizer", "lr_scheduler", "run"}
+    assert set(last) == {"network", "optimizer", "lr_scheduler", "average", "run"}
     assert last["run"] == {
         "epoch": 4,
         "iteration": 4 * EPOCH,
@@ -91,7 +91,7 @@ def test_resuming_a_finished_training_trains_no_further(
 
 
 def frozen(prepare: Callable[..., Any], folder: Path, **overrides: Any) -> Any:
-    """A training whose regressor never leaves the identity, so that the first score stays the best."""
+    """A training whose registration never leaves the identity, so that the first score stays the best."""
     return prepare(folder, learning_rate=0.0, max_epochs=8, patience=3, simulated=4, **overrides)
 
 
@@ -260,5 +260,5 @@ def test_partial_weights_leave_the_others_and_must_still_fit(tmp_path: Path) -> 
 
 
 def test_message_about_a_missing_file_names_the_next_step(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=re.escape("Train first (monai-cellreg bundle train joint)")):
+    with pytest.raises(FileNotFoundError, match=re.escape("Train first (monai-cellreg bundle train NAME)")):
         load_weights(nn.Linear(2, 1), tmp_path / "model.pt")

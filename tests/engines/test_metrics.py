@@ -27,7 +27,7 @@ def measured(prepare: Callable[..., Any], tmp_path_factory: pytest.TempPathFacto
     """Metrics of the evaluator, predictions and pairs of one batch, of a network that displaces at random."""
     training = prepare(tmp_path_factory.mktemp("metrics"))
     network, evaluator, pairs = (training.part(name) for name in ("network", "validate::evaluator", "validate::pairs"))
-    nn.init.normal_(network.regressor.out.weight, std=0.03)
+    nn.init.normal_(network.registration.stages[0].network.out.weight, std=0.03)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0  # a single pass settles the statistics

@@ -58,8 +58,9 @@ def test_unknown_key_is_refused_with_a_suggestion(key: str, suggestion: str) -> 
 def test_references_follow_an_override() -> None:
     tiny = workflow(image_size=32, control_shape=[3, 4])
     tiny.initialize()
-    assert tiny.parser.get_parsed_content("network").field.parameter_shape == (12, 2)
-    assert tiny.parser.get_parsed_content("network").image_size == (32, 32)
+    network = tiny.parser.get_parsed_content("network")
+    assert network.registration.stages[0].field.parameter_shape == (12, 2)
+    assert network.image_size == (32, 32)
     tiny.finalize()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -12,26 +14,41 @@ from torch import Tensor, nn
 
 from monai_cellreg.geometry import ThinPlateSplineField
 from monai_cellreg.inferers import RefiningInferer
-from monai_cellreg.networks import JointSegmentationRegistration
+from monai_cellreg.networks import Cascade, JointSegmentationRegistration, Stage
 
 SIZE = (40, 56)
 
 
-class Told(nn.Module):
-    """Stands in for the network: says the given parameters one after the other, and keeps what it was asked."""
+class Answers(nn.Module):
+    """Stands in for the network of a stage: says the given parameters one after the other, and keeps what it saw."""
 
     def __init__(self, parameters: Tensor) -> None:
         super().__init__()
-        self.field = ThinPlateSplineField(SIZE, (3, 4))
         self.answers = list(parameters)
         self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, pair: Tensor) -> Tensor:
+        self.seen.append(pair.chunk(2, dim=1))
+        return self.answers[len(self.seen) - 1]
+
+
+class Told(nn.Module):
+    """Stands in for the network: every stage of its cascade registers by given parameters (passes, B, 12, 2)."""
+
+    def __init__(self, *parameters: Tensor) -> None:
+        super().__init__()
+        self.stages = [Answers(p) for p in parameters]
+        self.registration = Cascade([Stage(answers, ThinPlateSplineField(SIZE, (3, 4))) for answers in self.stages])
 
     def logits(self, image: Tensor) -> Tensor:
         return torch.logit(image)
 
-    def parameters_between(self, fixed_heat_map: Tensor, moving_heat_map: Tensor) -> Tensor:
-        self.seen.append((fixed_heat_map, moving_heat_map))
-        return self.answers[len(self.seen) - 1]
+    def seen(self, image: Tensor, heat_map: Tensor) -> Tensor:
+        return torch.cat([heat_map, image], dim=1)
+
+    def asked(self) -> list[tuple[Tensor, Tensor]]:
+        """What the stages saw of both sides (B, 2, *SIZE), in the order in which they were asked."""
+        return [seen for pass_ in zip(*(stage.seen for stage in self.stages), strict=True) for seen in pass_]
 
 
 def images(batch: int = 2) -> tuple[Tensor, Tensor]:
@@ -43,56 +60,65 @@ def images(batch: int = 2) -> tuple[Tensor, Tensor]:
     return fixed, moving
 
 
-def spoken(passes: int, batch: int = 2) -> Tensor:
-    """Displacements of the control points (passes, B, 12, 2) on the cube."""
-    return 0.12 * torch.randn(passes, batch, 12, 2, generator=torch.Generator().manual_seed(1))
+def spoken(maps: int, batch: int = 2) -> Tensor:
+    """Displacements of the control points (maps, B, 12, 2) on the cube."""
+    return 0.12 * torch.randn(maps, batch, 12, 2, generator=torch.Generator().manual_seed(1))
 
 
-def positions(parameters: Tensor, item: int) -> np.ndarray:
-    """Where every voxel is read (2, H, W) when the last pass acts first: by SciPy's thin-plate spline."""
+def positions(parameters: Sequence[Tensor], item: int) -> np.ndarray:
+    """Where every voxel is read (2, H, W) when the map found last acts first: by SciPy's thin-plate spline."""
     axes = [np.linspace(-1, 1, n) for n in (3, 4)]
     control = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     cube = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in SIZE), indexing="ij"), axis=-1).reshape(-1, 2)
-    for moved in reversed(parameters[:, item].double().numpy()):
+    for moved in reversed([p[item].double().numpy() for p in parameters]):
         cube = cube + RBFInterpolator(control, moved, kernel="thin_plate_spline", degree=1)(cube)
     half = (np.array(SIZE) - 1) / 2
     return ((cube + 1) * half).T.reshape(2, *SIZE)
 
 
-@pytest.mark.parametrize("passes", [1, 2, 3])
-def test_every_pass_sees_the_moving_side_through_the_chain_so_far(passes: int) -> None:
+@pytest.mark.parametrize(("passes", "stages"), [(1, 1), (3, 1), (2, 2), (1, 3)])
+def test_every_stage_of_every_pass_sees_the_moving_side_through_the_chain_so_far(passes: int, stages: int) -> None:
     fixed, moving = images()
-    network = Told(spoken(3))
+    order = list(spoken(passes * stages))  # in which the stages are asked
+    network = Told(*(torch.stack(order[k::stages]) for k in range(stages)))
     RefiningInferer(passes)(fixed, network, moving)
-    assert len(network.seen) == passes
-    for so_far, (given, warped) in enumerate(network.seen):
-        torch.testing.assert_close(given, fixed, rtol=0, atol=1e-6)
+    assert len(network.asked()) == passes * stages
+    for so_far, (given, warped) in enumerate(network.asked()):
+        torch.testing.assert_close(given, fixed.repeat(1, 2, 1, 1), rtol=0, atol=1e-6)
         for item in range(2):
-            where = positions(spoken(3)[:so_far], item)
+            where = positions(order[:so_far], item)
             expected = map_coordinates(moving[item, 0].numpy(), where, order=1, mode="nearest")
-            # voxels that an earlier pass reads beyond the border take the border's displacement
+            # voxels that an earlier map reads beyond the border take the border's displacement
             inside = ((where > 3) & (where < np.array(SIZE)[:, None, None] - 4)).all(axis=0)
             assert inside.mean() > 0.5
-            assert np.abs(warped[item, 0].numpy() - expected)[inside].max() < 0.01
+            for channel in warped[item].numpy():  # heat map and image alike
+                assert np.abs(channel - expected)[inside].max() < 0.01
 
 
 def test_field_and_parameters_are_those_of_the_chain() -> None:
     fixed, moving = images()
-    told = spoken(3)
-    answer = RefiningInferer(3)(fixed, Told(told), moving)
-    assert torch.equal(answer["parameters"], told.flip(0))
+    order = spoken(4)
+    answer = RefiningInferer(2)(fixed, Told(order[::2], order[1::2]), moving)
+    assert [len(stages) for stages in answer["parameters"]] == [2, 2]
+    assert torch.equal(torch.stack([p for stages in answer["parameters"] for p in stages]), order)
     assert answer["fixed_to_moving"].shape == (2, 2, *SIZE)
     for item in range(2):
-        error = answer["fixed_to_moving"][item].numpy() - (positions(told, item) - np.indices(SIZE))
+        error = answer["fixed_to_moving"][item].numpy() - (positions(order, item) - np.indices(SIZE))
         assert np.abs(error[:, 12:-12, 12:-12]).max() < 0.1  # the fields are linear between voxels
-        swapped = answer["fixed_to_moving"][item].numpy() - (positions(told.flip(0), item) - np.indices(SIZE))
+        swapped = answer["fixed_to_moving"][item].numpy() - (positions(order.flip(0), item) - np.indices(SIZE))
         assert np.abs(swapped[:, 12:-12, 12:-12]).max() > 0.5
 
 
-def test_one_pass_is_the_network() -> None:
+@pytest.mark.parametrize("registers", ["masks", "heat_maps_and_images"])
+@pytest.mark.parametrize("segment", [True, False])
+def test_one_pass_is_the_network(registers: str, segment: bool) -> None:
     torch.manual_seed(0)
-    network = JointSegmentationRegistration((32, 64)).eval()
-    nn.init.normal_(network.regressor.out.weight, std=0.01)
+    network = JointSegmentationRegistration(
+        (32, 64), transformer="affine_flownet", registers=registers, segment=segment
+    ).eval()
+    affine, flownet = (stage.network for stage in network.registration.stages)
+    for layer in (affine.out, *(flow.conv for flow in flownet.flows)):
+        nn.init.normal_(layer.weight, std=0.01)
     fixed, moving = torch.rand(2, 3, 1, 32, 64).unbind(0)
     with torch.no_grad():
         expected = network(fixed, moving)
@@ -100,7 +126,7 @@ def test_one_pass_is_the_network() -> None:
     assert float(answer["fixed_to_moving"].abs().max()) > 0.1
     for name in ("fixed_heat_map", "moving_heat_map", "fixed_to_moving"):
         torch.testing.assert_close(answer[name], expected[name], rtol=0, atol=1e-5)
-    torch.testing.assert_close(answer["parameters"], expected["parameters"][None], rtol=0, atol=1e-6)
+    assert [[tuple(p.shape) for p in stages] for stages in answer["parameters"]] == [[(3, 2, 3), (3, 2, 32, 64)]]
     assert not answer["fixed_to_moving"].requires_grad
 
 

@@ -12,6 +12,7 @@ import torch
 from monai_cellreg.data.synthetic_sequence import NucleusSequence
 from monai_cellreg.geometry import Pair
 from monai_cellreg.methods import LearnedMethod, bundle_dir, bundle_method, run_bundle
+from monai_cellreg.networks import JointSegmentationRegistration
 
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = np.array([[10.0, 20.0], [40.0, 33.0]])
@@ -22,33 +23,36 @@ def pair(film: NucleusSequence) -> Pair:
 
 
 def test_unknown_bundle_is_told_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="bundle is '../joint', expected one of 'joint'"):
+    with pytest.raises(ValueError, match=r"bundle is '\.\./joint', expected one of 'joint', 'segreg'; did"):
         bundle_dir("../joint")
 
 
-def test_bundle_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["joint", "segreg"])
+def test_bundle_is_found_from_another_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert bundle_dir("joint").resolve() == ROOT / "bundles" / "joint"
-    assert isinstance(bundle_method("joint"), LearnedMethod)
+    assert bundle_dir(name).resolve() == ROOT / "bundles" / name
+    method = bundle_method(name)
+    assert isinstance(method, LearnedMethod) and method.network.takes_segmentations == (name == "segreg")
 
 
-def test_overrides_reach_the_method(film: NucleusSequence, tiny_run: Path) -> None:
+def test_overrides_reach_the_method(film: NucleusSequence, tmp_path: Path) -> None:
     """The weights are those of the file: with all control points moved alike, every point moves by that much."""
-    weights = torch.load(tiny_run / "model.pt")
-    weights["regressor.out.weight"].zero_()
-    weights["regressor.out.bias"].copy_(torch.tensor([0.1, -0.2]).repeat(25))
-    torch.save(weights, tiny_run.parent / "told.pt")
+    told = JointSegmentationRegistration((32, 32), transformer="tps")
+    told.registration.stages[0].network.out.bias.data = torch.tensor([0.1, -0.2]).repeat(25)
+    torch.save(told.state_dict(), tmp_path / "told.pt")
+    overrides = {"checkpoint": str(tmp_path / "told.pt"), "image_size": 32, "transformer": "tps", "refinement": None}
     for passes in (1, 2):
-        overrides = {"checkpoint": str(tiny_run.parent / "told.pt"), "image_size": 32, "passes": passes}
-        moved = bundle_method("joint", overrides).register(pair(film)).points(POINTS) - POINTS
+        moved = bundle_method("joint", {**overrides, "passes": passes}).register(pair(film)).points(POINTS) - POINTS
         pixel = 64 / 32  # of the network's picture
         np.testing.assert_allclose(moved, passes * pixel * 31 / 2 * np.array([[0.1, -0.2]] * 2), atol=1e-4)
 
 
 def test_weights_of_a_training_that_goes_on_are_taken(film: NucleusSequence, tiny_run: Path) -> None:
-    best = bundle_method("joint", {"checkpoint": str(tiny_run / "model.pt"), "image_size": 32})
-    last = bundle_method("joint", {"checkpoint": str(tiny_run / "last.pt"), "image_size": 32})
-    np.testing.assert_array_equal(best.register(pair(film)).points(POINTS), last.register(pair(film)).points(POINTS))
+    found = []
+    for name in ("model.pt", "last.pt"):
+        overrides = {"checkpoint": str(tiny_run / name), "image_size": 32, "refinement": None}
+        found.append(bundle_method("joint", overrides).register(pair(film)).points(POINTS))
+    np.testing.assert_array_equal(*found)
 
 
 def test_misspelt_override_is_refused() -> None:
@@ -70,11 +74,11 @@ def test_unusable_weights_are_told(tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"checkpoint .*foreign\.pt' is not of this network"):
         bundle_method("joint", {"checkpoint": str(tmp_path / "foreign.pt")})
     with pytest.raises(ValueError, match="passes is 0; expected at least 1"):
-        bundle_method("joint", {"passes": 0})
+        bundle_method("joint", {"passes": 0, "checkpoint": str(tiny_run / "model.pt"), "image_size": 32})
 
 
 def test_overrides_reach_the_run_and_misspelt_ones_are_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
     run_bundle("joint", [], {**tiny, "output_dir": str(tmp_path / "run"), "control_shape": [3, 3]})
-    assert torch.load(tmp_path / "run" / "model.pt")["regressor.out.weight"].shape[0] == 18
+    assert torch.load(tmp_path / "run" / "model.pt")["registration.stages.0.network.out.weight"].shape[0] == 18
     with pytest.raises(KeyError, match="override --epochs names no key"):
         run_bundle("joint", [], {"epochs": 1})

@@ -18,7 +18,9 @@ from monai_cellreg.methods.table import heeds_guides, limited_method, method_nam
 
 
 def test_names_and_loading_once() -> None:
-    assert method_names()[0] == "auto" and {"joint", "elastix", "simpleitk", "ants", "affine"} < set(method_names())
+    assert method_names()[0] == "auto" and {"joint", "segreg", "elastix", "simpleitk", "ants", "affine"} < set(
+        method_names()
+    )
     assert load_method("joint") is load_method("joint")
 
 
@@ -48,11 +50,12 @@ def test_a_method_whose_extra_is_missing_says_so(monkeypatch: pytest.MonkeyPatch
         load_method("ants")
 
 
-def test_shipped_method_is_the_bundle_s(film: NucleusSequence) -> None:
+@pytest.mark.parametrize("name", ["joint", "segreg"])
+def test_shipped_method_is_the_bundle_s(name: str, film: NucleusSequence) -> None:
     pair = Pair.of(*torch.from_numpy(film.images))
     points = np.array([[10.0, 20.0], [40.0, 33.0]])
-    shipped, built = load_method("joint"), bundle_method("joint")
-    assert isinstance(built, LearnedMethod)
+    shipped, built = load_method(name), bundle_method(name)
+    assert isinstance(built, LearnedMethod) and not heeds_guides(name)
     np.testing.assert_array_equal(shipped.register(pair).points(points), built.register(pair).points(points))
 
 

@@ -43,7 +43,7 @@ def test_four_poolings_each_halve_the_resolution(spatial_dims: int) -> None:
 @pytest.mark.parametrize("level", [1, 2, 3, 4])
 @pytest.mark.parametrize("silenced", ["skip", "deeper"])
 def test_every_decoder_level_joins_a_skip_connection_with_the_deeper_features(level: int, silenced: str) -> None:
-    network, x = unet(2).train(), image(2)  # batch statistics keep the signal of a fresh network alive
+    network, x = unet(2), image(2)
     whole = network(x)
 
     def silence(module: nn.Module, given: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -58,9 +58,20 @@ def test_every_decoder_level_joins_a_skip_connection_with_the_deeper_features(le
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_memory_layout_leaves_the_values_of_the_plain_network(spatial_dims: int) -> None:
     network, x = unet(spatial_dims), image(spatial_dims)
-    plain = BasicUNet(spatial_dims, 1, 1, features=FEATURES, act="relu", norm="batch").eval()
+    plain = BasicUNet(spatial_dims, 1, 1, features=FEATURES, act="relu", norm=("instance", {"affine": True}))
     plain.load_state_dict(network.unet.state_dict())
     torch.testing.assert_close(network(x), plain(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_every_image_is_segmented_by_its_own_contrast(training: bool) -> None:
+    """Neither the other images of a batch nor those of the training count, nor the unit of the intensities."""
+    network, x = unet(2).train(training), image(2)
+    together = network(x)
+    network(100 * x.flip(3) - 7)
+    for k in range(2):
+        torch.testing.assert_close(network(x[k : k + 1]), together[k : k + 1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(network(30 * x), together, rtol=0, atol=1e-2)
 
 
 def test_wrong_number_of_widths_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Parts that networks are built of."""
 
+from .correlation import LocalCorrelation
 from .warp import DVF2DDF, Warp
 
-__all__ = ["DVF2DDF", "Warp"]
+__all__ = ["DVF2DDF", "LocalCorrelation", "Warp"]

@@ -7,26 +7,30 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ...geometry import AffineField, ThinPlateSplineField, warp
-from .control_point_regressor import ControlPointRegressor
+from ...geometry import warp
+from ...utils import check_choice
+from .cascade import cascade_of
 from .segmentation_unet import SegmentationUNet
+
+REGISTERED = ("masks", "heat_maps", "heat_maps_and_images")
 
 
 class JointSegmentationRegistration(nn.Module):
-    """Segments both images and regresses the map between them, in both directions, from the segmentations.
+    """Segments both images and finds the map between them, in both directions, from the segmentations.
 
-    Gradients: the regressor sees heat maps thresholded at 0.5, a step that passes no gradient, so the transformation
-    loss trains the regressor alone; the segmentation learns from its own loss and, through the warped heat maps, from
-    the cycle loss. With ``soft_heat_maps`` the regressor sees the heat maps themselves and every loss reaches every
-    weight.
+    Gradients: the registration sees heat maps thresholded at 0.5, a step that passes no gradient, so the losses of the
+    map train the registration alone; the segmentation learns from its own loss and, through the warped heat maps, from
+    the cycle loss. Where the registration sees the heat maps themselves, every loss reaches every weight.
 
     Args:
         image_size: size of the images, every axis divisible by 32; resize other images first, as ``mc.register`` does.
-        control_shape: control points of the thin-plate spline along each axis; ``None`` for an affine map.
+        transformer: transformation models; see :func:`~monai_cellreg.networks.cascade_of`.
+        control_shape: control points of the splines along each axis; 5 each when omitted.
         in_channels: channels of one image.
         features: see :class:`SegmentationUNet`.
-        soft_heat_maps: give the regressor heat maps instead of masks.
-        segment: ``False`` for images that are segmentations already: the regressor alone, as in Sect. 2.1.
+        registers: what the registration sees of each side: ``"masks"`` (as in the paper), ``"heat_maps"``, or
+            ``"heat_maps_and_images"``, which also aligns what lies inside.
+        segment: ``False`` for images that are segmentations already: the registration alone, as in Sect. 2.1.
 
     References:
         Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, Sect. 2.2.
@@ -37,22 +41,25 @@ class JointSegmentationRegistration(nn.Module):
         self,
         image_size: Sequence[int],
         *,
-        control_shape: Sequence[int] | None = (5, 5),
+        transformer: str = "tps",
+        control_shape: Sequence[int] | None = None,
         in_channels: int = 1,
         features: Sequence[int] = (8, 16, 32, 64, 128, 8),
-        soft_heat_maps: bool = False,
+        registers: str = "masks",
         segment: bool = True,
     ) -> None:
         super().__init__()
         self.image_size = tuple(image_size)
-        self.soft_heat_maps = soft_heat_maps
+        check_choice("registers", registers, REGISTERED)
+        self.registers = registers
         self.segmentation = SegmentationUNet(len(self.image_size), in_channels, features) if segment else None
-        self.field = (
-            AffineField(self.image_size)
-            if control_shape is None
-            else ThinPlateSplineField(self.image_size, control_shape)
-        )
-        self.regressor = ControlPointRegressor(self.image_size, self.field.parameter_shape)
+        seen = 1 + in_channels if registers == "heat_maps_and_images" else 1
+        self.registration = cascade_of(transformer, self.image_size, control_shape=control_shape, in_channels=seen)
+
+    @property
+    def takes_segmentations(self) -> bool:
+        """Whether the images have to be segmentations."""
+        return self.segmentation is None
 
     def logits(self, image: Tensor) -> Tensor:
         """Heat map logits (B, 1, *image_size) of images (B, C, *image_size)."""
@@ -63,12 +70,11 @@ class JointSegmentationRegistration(nn.Module):
             )
         return torch.logit(image, eps=1e-4) if self.segmentation is None else self.segmentation(image)
 
-    def parameters_between(self, fixed_heat_map: Tensor, moving_heat_map: Tensor) -> Tensor:
-        """Parameters (B, ...) of ``self.field`` that map fixed to moving, from heat maps (B, 1, *image_size)."""
-        pair = torch.cat([fixed_heat_map, moving_heat_map], dim=1)
-        if not self.soft_heat_maps:
-            pair = (pair > 0.5).to(pair.dtype)
-        return self.regressor(pair).float()
+    def seen(self, image: Tensor, heat_map: Tensor) -> Tensor:
+        """What the registration sees (B, 1 or 1 + C, *image_size) of images (B, C, ...) and heat maps (B, 1, ...)."""
+        if self.registers == "masks":
+            return (heat_map > 0.5).to(heat_map.dtype)
+        return heat_map if self.registers == "heat_maps" else torch.cat([heat_map, image.to(heat_map.dtype)], dim=1)
 
     def forward(self, fixed: Tensor, moving: Tensor) -> dict[str, Tensor]:
         """Segments, registers and warps a batch of pairs.
@@ -79,15 +85,17 @@ class JointSegmentationRegistration(nn.Module):
 
         Returns:
             For each side X of ``fixed``, ``moving``: ``X_logits``, ``X_heat_map`` (B, 1, ...), ``warped_X`` and
-            ``warped_X_heat_map``, that side seen from the other one; the ``parameters`` (B, ...) of the map and the
-            voxel fields ``fixed_to_moving`` and ``moving_to_fixed`` (B, D, ...).
+            ``warped_X_heat_map``, that side seen from the other one; the voxel fields ``fixed_to_moving`` and
+            ``moving_to_fixed`` (B, D, ...); and ``estimates`` (B, N, D, ...) of the first, coarse to fine and stage by
+            stage, of which it is the last.
         """
         batch = fixed.shape[0]
-        logits = self.logits(torch.cat([fixed, moving])).float()
+        images = torch.cat([fixed, moving])
+        logits = self.logits(images).float()
         heat_maps = torch.sigmoid(logits)
-        swapped = torch.cat([heat_maps[batch:], heat_maps[:batch]])
-        parameters = self.parameters_between(heat_maps, swapped)  # first half fixed_to_moving, second moving_to_fixed
-        fields = self.field(parameters)
+        seen, swapped = self.seen(images, heat_maps), torch.cat([heat_maps[batch:], heat_maps[:batch]])
+        maps = self.registration(seen, torch.cat([seen[batch:], seen[:batch]]))
+        fields = maps.fields[-1]  # first half fixed_to_moving, second moving_to_fixed
         read = torch.cat([torch.cat([moving, fixed]).float(), swapped], dim=1)
         warped = warp(read, fields)  # first half on the fixed side
         channels = fixed.shape[1]
@@ -96,7 +104,7 @@ class JointSegmentationRegistration(nn.Module):
             "moving_logits": logits[batch:],
             "fixed_heat_map": heat_maps[:batch],
             "moving_heat_map": heat_maps[batch:],
-            "parameters": parameters[:batch],
+            "estimates": torch.stack([field[:batch] for field in maps.fields], dim=1),
             "fixed_to_moving": fields[:batch],
             "moving_to_fixed": fields[batch:],
             "warped_moving": warped[:batch, :channels],

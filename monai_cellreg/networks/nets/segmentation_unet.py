@@ -19,7 +19,8 @@ class SegmentationUNet(nn.Module):
 
     References:
         Deep learning for non-rigid registration of cell nuclei in temporal microscopy images, SPIE 2022, Sect. 2.2.
-        Widths and batch normalisation are ours. Weights and features lie channels-last, which halves the time of a step
+        Widths and instance normalisation are ours: with statistics of the training's batches, images of another kind
+        are segmented far worse (BENCHMARKS.md). Weights and features lie channels-last, which halves the time of a step
         on CPUs.
     """
 
@@ -28,7 +29,8 @@ class SegmentationUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
-        unet = BasicUNet(spatial_dims, in_channels, 1, features=tuple(features), act="relu", norm="batch")
+        norm = ("instance", {"affine": True})
+        unet = BasicUNet(spatial_dims, in_channels, 1, features=tuple(features), act="relu", norm=norm)
         self.unet = unet.to(memory_format=self.memory_format)  # type: ignore[call-overload]  # missing in torch's types
 
     def forward(self, image: Tensor) -> Tensor:

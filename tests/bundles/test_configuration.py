@@ -1,0 +1,135 @@
+"""What the files of every bundle name exists, says what MONAI looks for, and fits the network."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pydoc
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+from monai.data import DistributedSampler
+
+from monai_cellreg.engines import StrictConfigWorkflow
+
+ROOT = Path(__file__).resolve().parents[2]
+OVERLAYS = ("evaluate.json", "inference.json", "multi_gpu_train.json")
+Settings = dict[str, Any]
+
+pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")  # MONAI's reminder that a bundle is code
+
+
+def test_training_and_run_are_the_same(bundle: Any) -> None:
+    train, evaluate = bundle.content("train.json"), bundle.content("evaluate.json")
+    assert train["training"] == train["run"] and evaluate["evaluating"] == evaluate["run"]
+
+
+@pytest.mark.parametrize("file", ["train.json", *OVERLAYS])
+def test_all_that_a_file_names_exists(bundle: Any, file: str) -> None:
+    text = bundle.text(file)
+    targets = set(re.findall(r'"_target_": "([\w.]+)"', text)) | set(re.findall(r"\bmonai_cellreg(?:\.\w+)+", text))
+    assert len(targets) > (15 if file == "train.json" else 0)
+    assert [target for target in sorted(targets) if not callable(pydoc.locate(target))] == []
+    train = StrictConfigWorkflow(str(bundle.folder / "train.json")).parser
+    assert [key for key in bundle.content(file) if "::" in key and key not in train] == []
+
+
+@pytest.mark.parametrize("file", ["train.json", *OVERLAYS])
+def test_all_that_a_file_refers_to_exists(bundle: Any, file: str) -> None:
+    merged = StrictConfigWorkflow([str(bundle.folder / "train.json"), str(bundle.folder / file)]).parser
+    references = set(re.findall(r"@(\w+(?:::\w+)*)", bundle.text(file)))
+    assert [reference for reference in sorted(references) if reference not in merged] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "inferer"), [("evaluate.json", "validate::inferer::passes"), ("inference.json", "passes")]
+)
+def test_passes_reach_what_registers(bundle: Any, file: str, inferer: str) -> None:
+    files = [str(bundle.folder / name) for name in ("train.json", file)]
+    for overrides, expected in (({}, bundle.content(file)["passes"]), ({"passes": 7}, 7)):
+        assert StrictConfigWorkflow(files, overrides=overrides).parser.get_parsed_content(inferer) == expected
+
+
+@pytest.mark.parametrize("file", ["evaluate.json", "inference.json"])
+def test_bundles_differ_in_nothing_but_their_training_passes_and_refinement(joint: Any, segreg: Any, file: str) -> None:
+    contents = [json.loads(bundle.text(file).replace("segreg", "joint")) for bundle in (joint, segreg)]
+    for content in contents:
+        del content["passes"]
+        content.pop("refinement", None)
+    assert contents[0] == contents[1]
+
+
+def test_files_of_the_bundle_are_its_own(bundle: Any) -> None:
+    train = bundle.content("train.json")
+    assert train["output_dir"] == f"runs/{bundle.name}"
+    assert f"bundle_dir('{bundle.name}')" in train["bundle_root"]
+    assert (bundle.folder / "models" / "model.pt").stat().st_size < 10_000_000  # small enough for git
+
+
+def test_monai_finds_the_parts_that_it_looks_for(bundle: Any, tiny: Settings, tmp_path: Path) -> None:
+    path = str(bundle.folder / "train.json")
+    workflow = ConfigWorkflow(path, workflow_type="train", **tiny, output_dir=str(tmp_path))
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    assert Path(workflow.bundle_root).resolve() == bundle.folder
+    assert workflow.max_epochs == tiny["max_epochs"] and len(workflow.train_dataset) == tiny["simulated"]
+    workflow.finalize()
+
+
+def test_average_of_the_weights_is_kept_for_a_resume(bundle: Any) -> None:
+    handlers = bundle.content("train.json")["train"]["handlers"]
+    names = [handler["_target_"].split(".")[-1] for handler in handlers]
+    assert names.index("WeightAverage") < names.index("Checkpoints")
+    kept = handlers[names.index("Checkpoints")]["state"]["average"]
+    assert kept == f"@train::handlers::{names.index('WeightAverage')}"
+
+
+def test_metadata_is_what_monai_expects(bundle: Any) -> None:
+    metadata = bundle.content("metadata.json")
+    required = {"version", "changelog", "monai_version", "pytorch_version", "numpy_version", "task", "description"}
+    required |= {"required_packages_version", "authors", "copyright", "network_data_format", "schema"}
+    assert required - set(metadata) == set()
+    assert metadata["version"] in metadata["changelog"]
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    keys = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
+    versions = {name: metadata[key] for name, key in keys.items()}
+    versions |= metadata["required_packages_version"]
+    assert versions == {name: pins[name] for name in versions}
+    size = bundle.content("train.json")["image_size"]
+    form = metadata["network_data_format"]
+    for part in (*form["inputs"].values(), *form["outputs"].values()):
+        assert part["spatial_shape"] == [size, size]
+        assert len(part["channel_def"]) == part["num_channels"]
+
+
+def test_metadata_names_what_the_network_takes_and_gives(bundle: Any) -> None:
+    form = bundle.content("metadata.json")["network_data_format"]
+    shape = form["inputs"]["fixed"]["spatial_shape"]
+    images = {name: torch.rand(1, part["num_channels"], *shape) for name, part in form["inputs"].items()}
+    network = StrictConfigWorkflow(str(bundle.folder / "train.json")).parser.get_parsed_content("network_def")
+    with torch.no_grad():
+        answer = network.eval()(**images)
+    for name, part in form["outputs"].items():
+        assert answer[name].shape == (1, part["num_channels"], *part["spatial_shape"])
+        assert answer[name].dtype == getattr(torch, part["dtype"])
+
+
+def test_logging_goes_to_the_console_and_ignite_only_warns(bundle: Any) -> None:
+    StrictConfigWorkflow(str(bundle.folder / "train.json"))
+    root, ignite = logging.getLogger(), logging.getLogger("ignite")
+    assert root.getEffectiveLevel() == logging.INFO
+    assert [handler.stream for handler in root.handlers if type(handler) is logging.StreamHandler] == [sys.stdout]
+    assert ignite.getEffectiveLevel() == logging.WARNING and ignite.propagate
+
+
+def test_processes_validate_as_many_batches_each(bundle: Any) -> None:
+    """Where one process had a batch more, its collective operations would wait for the others for ever."""
+    options = bundle.content("multi_gpu_train.json")["validate::sampler"]
+    options = {name: value for name, value in options.items() if name not in ("_target_", "dataset")}
+    parts = [list(DistributedSampler(range(5), num_replicas=2, rank=rank, **options)) for rank in range(2)]
+    assert len(parts[0]) == len(parts[1]) and set(parts[0]) | set(parts[1]) == set(range(5))
