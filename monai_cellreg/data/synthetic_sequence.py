@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .synthetic import draw_microscope
-from .synthetic_outline import Array
-from .synthetic_settings import NucleusSettings, Range
+from .synthetic import Microscope, draw_microscope
+from .synthetic_motion import Motion, draw_motion_with_overlap, smooth_paths
+from .synthetic_outline import Array, Outline
+from .synthetic_settings import SequenceSettings, SpotSettings
 from .synthetic_specimen import Specimen, draw_specimen
+from .synthetic_spots import Spots, draw_spots
 
-__all__ = ["NucleusSequence", "SequenceSettings", "simulate_sequence"]
-
-WAVES = 5
-STEEPNESS = 0.25  # greatest slope of the deformation at strength 1
-STRONGEST = 2.6  # keeps the slope below 1, which cannot fold and has an inverse
-ATTEMPTS = 50
-
-
-@dataclass(frozen=True)
-class SequenceSettings:
-    """What changes between the first and the last frame of a film.
-
-    Attributes:
-        nucleus: ranges of the nucleus and its microscope.
-        rotation_deg: greatest rotation in degrees.
-        shift: greatest shift along an axis, as a fraction of the frame.
-        wavelength: length of the waves that deform the nucleus, as a fraction of the frame.
-        overlap: intersection over union of the later labels with the first one, as a mean over the frames; motion and
-            deformation are scaled to it, to about 0.003.
-        bleaching: share of the light that is lost by the last frame.
-        drift: greatest random change of the light from its bleaching curve.
-        renewal: share of a complete renewal that the chromatin texture has undergone by the last frame.
-    """
-
-    nucleus: NucleusSettings = field(default_factory=NucleusSettings)
-    rotation_deg: float = 10.0
-    shift: float = 0.03
-    wavelength: Range = (0.6, 1.2)
-    overlap: Range = (0.865, 0.875)
-    bleaching: Range = (0.0, 0.4)
-    drift: float = 0.1
-    renewal: Range = (0.1, 0.5)
-
+__all__ = ["NucleusSequence", "SequenceSettings", "SpotSettings", "simulate_sequence"]
 
 DEFAULTS = SequenceSettings()
+NUCLEUS = 1  # instance of the nucleus before any division
 
 
 @dataclass(frozen=True)
@@ -55,141 +27,102 @@ class NucleusSequence:
 
     Convention: frame 0 is fixed, frame t is moving. The matter at pixel p of frame 0 lies at
     ``p + displacement_vox[t][:, p]`` in frame t, so the displacement pulls frame t back onto frame 0. Components are
-    row and column, in pixels.
+    row and column, in pixels. A frame whose matter cannot be followed back to frame 0, because the nucleus divides or
+    is not there, has NaN for a displacement and for spots.
 
     Attributes:
         images: (T, 1, S, S), float32 in [0, 1], each frame between its own 0.5th and 99.5th percentile.
-        labels: (T, 1, S, S), float32, 1 inside of the nucleus.
+        labels: (T, 1, S, S), float32, 1 inside of the nucleus, or of its daughters.
         displacement_vox: (T, 2, S, S), float32; frame 0 holds zeros.
+        instances: (T, 1, S, S), int32: 0 outside, 1 inside of the nucleus, 2 and 3 inside of its daughters.
+        spots: (T, K, 2), true positions of K structures inside the nucleus in every frame; they may lie outside of the
+            view when the nucleus does.
+        spots_reference: (T, K, 2), the same in the coordinates of frame 0, where only what a spot has moved relative to
+            the nucleus is left: ``spots[t]`` is ``spots_reference[t]`` displaced by the motion of frame t.
     """
 
     images: Array
     labels: Array
     displacement_vox: Array
+    instances: NDArray[np.int32]
+    spots: NDArray[np.float64]
+    spots_reference: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Motion:
-    """A smooth motion in closed form: sine waves deform the plane, which then turns around a centre and moves on.
+class Scene:
+    """All that a film of T frames will show, before the camera runs.
 
     Attributes:
-        centre: (2,) centre of rotation in pixels.
-        angle_rad: (T,) rotation by frame.
-        shift_px: (T, 2) shift by frame.
-        wave_vectors: (K, 2) in radians per pixel.
-        wave_phases: (K,) in radians.
-        waves_px: (T, K, 2) displacement at the crests by frame.
+        specimen: matter, in the coordinates of frame 0.
+        microscope: through which it is seen.
+        motion: of all matter.
+        light: (T,) brightness of all matter, by frame.
+        gamma: (T,) exponent of the finished picture, by frame.
+        phase_rad: (T,) age of the chromatin texture, by frame.
+        spots: structures inside the nucleus.
+        nuclei: outlines that are there in each frame, by their instance, in the coordinates of frame 0.
     """
 
-    centre: NDArray[np.float64]
-    angle_rad: NDArray[np.float64]
-    shift_px: NDArray[np.float64]
-    wave_vectors: NDArray[np.float64]
-    wave_phases: NDArray[np.float64]
-    waves_px: NDArray[np.float64]
+    specimen: Specimen
+    microscope: Microscope
+    motion: Motion
+    light: NDArray[np.float64]
+    gamma: NDArray[np.float64]
+    phase_rad: NDArray[np.float64]
+    spots: Spots
+    nuclei: tuple[Mapping[int, Outline], ...]
 
-    def scaled(self, strength: float) -> Motion:
-        """The motion with its deformation times ``strength``; rotation and shift shrink with it but never grow."""
-        rigid = min(strength, 1.0)
-        return replace(
-            self, angle_rad=self.angle_rad * rigid, shift_px=self.shift_px * rigid, waves_px=self.waves_px * strength
-        )
+    @property
+    def size(self) -> int:
+        """Height and width of the frames in pixels."""
+        return len(self.microscope.background)
 
-    def forward(self, points: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
-        """Where points (2, ...) of frame 0 lie in the given frame."""
-        centre = _column(self.centre, points)
-        turned = _turn(points + self._wave(points, frame) - centre, self.angle_rad[frame])
-        return turned + centre + _column(self.shift_px[frame], points)
+    def is_intact(self, frame: int) -> bool:
+        """Whether the nucleus of frame 0 is there, so that its matter can be followed."""
+        return self.nuclei[frame].get(NUCLEUS) is self.specimen.nucleus
 
-    def backward(self, points: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
-        """Where points (2, ...) of the given frame lay in frame 0, to a thousandth of a pixel."""
-        centre = _column(self.centre, points)
-        deformed = _turn(points - centre - _column(self.shift_px[frame], points), -self.angle_rad[frame]) + centre
-        found = deformed
-        for _ in range(60):
-            previous, found = found, deformed - self._wave(found, frame)
-            if np.abs(found - previous).max() < 1e-3:
-                break
+    def matter(self, points: Array, frame: int) -> Array:
+        """Brightness (S, S) before any optics, at points (2, S, S) in the coordinates of frame 0.
+
+        All the light of a nucleus that divides stays, because its DNA does. Without any nucleus there is nothing.
+        """
+        intact, _ = self.specimen.brightness(points, phase_rad=self.phase_rad[frame])
+        if self.is_intact(frame):
+            return intact + self.spots.brightness(points, frame)
+        if not self.nuclei[frame]:
+            return np.zeros_like(intact)
+        divided = self.specimen.with_nuclei(*self.nuclei[frame].values())
+        light, _ = divided.brightness(points, phase_rad=self.phase_rad[frame])
+        return light * (intact.sum() / light.sum())
+
+    def instances(self, points: Array, frame: int) -> NDArray[np.int32]:
+        """Which nucleus lies at points (2, S, S), as (S, S)."""
+        found = np.zeros(points.shape[1:], np.int32)
+        for number, outline in self.nuclei[frame].items():
+            found[outline.level(points) > 0] = number
         return found
 
-    def steepness(self, size: int) -> float:
-        """Greatest slope (Frobenius norm of the gradient) of the deformation over all frames of ``size`` pixels."""
-        points = np.indices((32, 32), dtype=np.float64).reshape(2, -1) * (size / 31)
-        crests = np.cos(self.wave_vectors @ points + self.wave_phases[:, None])  # (K, N)
-        gradient = np.einsum("tki,kj,kn->tnij", self.waves_px, self.wave_vectors, crests, optimize=True)
-        return float(np.linalg.norm(gradient, axis=(2, 3)).max())
-
-    def _wave(self, points: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
-        phases = np.tensordot(self.wave_vectors, points, axes=1) + _column(self.wave_phases, points)  # (K, ...)
-        return np.tensordot(self.waves_px[frame].T, np.sin(phases), axes=1)
-
-
-def _column(values: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values.reshape(-1, *[1] * (points.ndim - 1))
-
-
-def _turn(offsets: NDArray[np.float64], angle_rad: float) -> NDArray[np.float64]:
-    c, s = np.cos(angle_rad), np.sin(angle_rad)
-    return np.stack([c * offsets[0] - s * offsets[1], s * offsets[0] + c * offsets[1]])
-
-
-def _paths(rng: np.random.Generator, frames: int, *shape: int) -> NDArray[np.float64]:
-    """Smooth random paths (T, *shape) that start at 0, mostly grow, and reach at most 1 in size."""
-    time = np.linspace(0, 1, frames).reshape(-1, *[1] * len(shape))
-    path = rng.uniform(0.3, 1, shape) * time**0.7 + 0.3 * rng.uniform(-1, 1, shape) * np.sin(2 * np.pi * time)
-    return path * rng.choice([-1, 1], shape) / np.maximum(1, np.abs(path).max(axis=0))
-
-
-def _draw_motion(
-    rng: np.random.Generator, settings: SequenceSettings, *, frames: int, size: int, centre: tuple[float, float]
-) -> Motion:
-    """A random motion at strength 1."""
-    wave_number = 2 * np.pi / (size * rng.uniform(*settings.wavelength, WAVES))
-    direction = 2 * np.pi * rng.random(WAVES)
-    motion = Motion(
-        centre=np.array(centre),
-        angle_rad=_paths(rng, frames) * np.deg2rad(settings.rotation_deg),
-        shift_px=_paths(rng, frames, 2) * settings.shift * size,
-        wave_vectors=wave_number[:, None] * np.stack([np.sin(direction), np.cos(direction)], axis=1),
-        wave_phases=2 * np.pi * rng.random(WAVES),
-        waves_px=_paths(rng, frames, WAVES, 2),
-    )
-    return replace(motion, waves_px=motion.waves_px * (STEEPNESS / motion.steepness(size)))
-
-
-def _mean_overlap(specimen: Specimen, motion: Motion) -> float:
-    """Mean intersection over union of the later labels with the first, on a grid of points around the nucleus."""
-    nucleus, axis = specimen.nucleus, np.linspace(-1.4, 1.4, 96) * specimen.nucleus.radius
-    points = np.stack(np.meshgrid(nucleus.centre[0] + axis, nucleus.centre[1] + axis, indexing="ij"))
-    first = nucleus.level(points.astype(np.float32)) > 0
-    overlaps = []
-    for frame in range(1, len(motion.angle_rad)):
-        label = nucleus.level(motion.backward(points, frame).astype(np.float32)) > 0
-        overlaps.append((first & label).sum() / (first | label).sum())
-    return float(np.mean(overlaps))
-
-
-def _motion_with_overlap(
-    rng: np.random.Generator, settings: SequenceSettings, *, specimen: Specimen, frames: int, size: int
-) -> Motion:
-    """A random motion at the strength that gives the wanted mean overlap; motions too weak for it are drawn again."""
-    overlap = rng.uniform(*settings.overlap)
-    for _ in range(ATTEMPTS):
-        motion = _draw_motion(rng, settings, frames=frames, size=size, centre=specimen.nucleus.centre)
-        if _mean_overlap(specimen, motion.scaled(STRONGEST)) > overlap:
-            continue
-        weak, strong = 0.0, STRONGEST
-        for _ in range(9):
-            strength = (weak + strong) / 2
-            if _mean_overlap(specimen, motion.scaled(strength)) > overlap:
-                weak = strength
+    def filmed(self, rng: np.random.Generator) -> NucleusSequence:
+        """The film and its truth; noise is drawn from ``rng``."""
+        pixels = np.indices((self.size, self.size), dtype=np.float64)
+        images, instances, displacements = [], [], []
+        reference, spots = np.full_like(self.spots.reference, np.nan), np.full_like(self.spots.reference, np.nan)
+        for frame, (light, gamma) in enumerate(zip(self.light, self.gamma, strict=True)):
+            points = (self.motion.backward(pixels, frame) if frame else pixels).astype(np.float32)
+            picture = self.microscope.picture(np.float32(light) * self.matter(points, frame), rng)
+            images.append(picture[None] if gamma == 1 else picture[None] ** np.float32(gamma))
+            instances.append(self.instances(points, frame)[None])
+            displacement = (self.motion.forward(pixels, frame) - pixels).astype(np.float32)
+            if self.is_intact(frame):
+                reference[frame] = self.spots.reference[frame]
+                spots[frame] = self.motion.forward(reference[frame].T, frame).T
             else:
-                strong = strength
-        return motion.scaled(weak)
-    raise ValueError(
-        f"rotation_deg={settings.rotation_deg} and shift={settings.shift} do not bring the mean overlap down to "
-        f"{overlap:.3f}; raise the two or ask for a higher overlap than {settings.overlap}"
-    )
+                displacement[:] = np.nan
+            displacements.append(displacement)
+        shown = np.stack(instances)
+        labels = (shown > 0).astype(np.float32)
+        return NucleusSequence(np.stack(images), labels, np.stack(displacements), shown, spots, reference)
 
 
 def simulate_sequence(
@@ -219,18 +152,22 @@ def simulate_sequence(
     if size < 32:
         raise ValueError(f"size is {size}, expected at least 32 pixels; ask for larger frames")
     rng = np.random.default_rng(seed)
+    return draw_scene(rng, settings, frames=frames, size=size).filmed(rng)
+
+
+def draw_scene(rng: np.random.Generator, settings: SequenceSettings, *, frames: int, size: int) -> Scene:
+    """A random scene; spots have chance of their own, so that the rest of the film is the same with and without."""
     specimen = draw_specimen(rng, settings.nucleus, size=size)
     microscope = draw_microscope(rng, settings.nucleus, size=size)
-    motion = _motion_with_overlap(rng, settings, specimen=specimen, frames=frames, size=size)
+    motion = draw_motion_with_overlap(rng, settings, specimen=specimen, frames=frames, size=size)
     time = np.linspace(0, 1, frames)
-    light = (1 - rng.uniform(*settings.bleaching)) ** time * (1 + settings.drift * _paths(rng, frames))
-    phase_rad = np.pi / 2 * rng.uniform(*settings.renewal) * time
-    pixels = np.indices((size, size), dtype=np.float64)
-    images, labels, displacements = [], [], []
-    for frame in range(frames):
-        points = (motion.backward(pixels, frame) if frame else pixels).astype(np.float32)
-        brightness, label = specimen.brightness(points, phase_rad=phase_rad[frame])
-        images.append(microscope.picture(np.float32(light[frame]) * brightness, rng)[None])
-        labels.append(label[None])
-        displacements.append((motion.forward(pixels, frame) - pixels).astype(np.float32))
-    return NucleusSequence(np.stack(images), np.stack(labels), np.stack(displacements))
+    return Scene(
+        specimen=specimen,
+        microscope=microscope,
+        motion=motion,
+        light=(1 - rng.uniform(*settings.bleaching)) ** time * (1 + settings.drift * smooth_paths(rng, frames)),
+        gamma=np.ones(frames),
+        phase_rad=np.pi / 2 * rng.uniform(*settings.renewal) * time,
+        spots=draw_spots(rng.spawn(1)[0], settings.spots, nucleus=specimen.nucleus, frames=frames, size=size),
+        nuclei=({NUCLEUS: specimen.nucleus},) * frames,
+    )

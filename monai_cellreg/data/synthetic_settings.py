@@ -1,10 +1,10 @@
-"""How varied the simulated nuclei are."""
+"""How varied the simulated nuclei and films are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
-from ..utils import check_positive
+from ..utils import check_not_negative, check_positive
 
 Range = tuple[float, float]
 REFERENCE_SIZE = 160  # lengths "in pixels" of the settings hold at this frame size and grow with the frame
@@ -67,9 +67,69 @@ class NucleusSettings:
     debris: float = 0.4
 
     def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if isinstance(value, tuple) and value[0] > value[1]:
-                raise ValueError(f"{entry.name} is {value}, expected (lowest, highest); swap the two")
+        _check_ranges(self)
         for name in ("diameter", "aspect", "nucleoplasm", "grain", "sharpness", "camera_px"):
             check_positive(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class SpotSettings:
+    """Bright spots inside the nucleus, such as telomeres or replication foci, that move with it and diffuse in it.
+
+    Attributes:
+        count: number of spots.
+        step_px: standard deviation of a spot's step relative to the nucleus from one frame to the next, along each
+            axis, in pixels of a 160-pixel frame.
+        width_px: standard deviation of a spot's Gaussian profile before the optical blur, in pixels of a 160-pixel
+            frame, above 0.
+        brightness: height of that profile relative to dense chromatin.
+
+    Raises:
+        ValueError: if a range runs backwards or starts at 0 where it has to be above 0, or a number is negative.
+    """
+
+    count: int = 0
+    step_px: float = 1.0
+    width_px: Range = (1.0, 2.0)
+    brightness: Range = (2.0, 5.0)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+        for name in ("count", "step_px", "brightness"):
+            check_not_negative(name, getattr(self, name))
+        check_positive("width_px", self.width_px)
+
+
+@dataclass(frozen=True)
+class SequenceSettings:
+    """What changes between the first and the last frame of a film.
+
+    Attributes:
+        nucleus: ranges of the nucleus and its microscope.
+        rotation_deg: greatest rotation in degrees.
+        shift: greatest shift along an axis, as a fraction of the frame.
+        wavelength: length of the waves that deform the nucleus, as a fraction of the frame.
+        overlap: intersection over union of the later labels with the first one, as a mean over the frames; motion and
+            deformation are scaled to it, to about 0.003.
+        bleaching: share of the light that is lost by the last frame.
+        drift: greatest random change of the light from its bleaching curve.
+        renewal: share of a complete renewal that the chromatin texture has undergone by the last frame.
+        spots: structures inside the nucleus; none unless asked for.
+    """
+
+    nucleus: NucleusSettings = field(default_factory=NucleusSettings)
+    rotation_deg: float = 10.0
+    shift: float = 0.03
+    wavelength: Range = (0.6, 1.2)
+    overlap: Range = (0.865, 0.875)
+    bleaching: Range = (0.0, 0.4)
+    drift: float = 0.1
+    renewal: Range = (0.1, 0.5)
+    spots: SpotSettings = field(default_factory=SpotSettings)
+
+
+def _check_ranges(settings: NucleusSettings | SpotSettings) -> None:
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError(f"{entry.name} is {value}, expected (lowest, highest); swap the two")

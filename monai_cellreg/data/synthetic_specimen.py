@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi, sin
 
 import numpy as np
@@ -60,6 +60,11 @@ class Specimen:
         for row, column, width, strength in self.specks:
             light += strength * _blob(points, row, column, width)
         return light, (level > 0).astype(np.float32)
+
+    def with_nuclei(self, first: Outline, *others: Outline) -> Specimen:
+        """The same chromatin in other outlines in place of the nucleus; nucleoli are dissolved, as in mitosis."""
+        neighbours = (*self.neighbours, *((outline, 1.0) for outline in others))
+        return replace(self, nucleus=first, neighbours=neighbours, nucleoli=self.nucleoli[:0])
 
     def _texture_at(self, points: Array, phase_rad: float) -> Array:
         texture = np.float32(cos(phase_rad)) * self.texture[0]

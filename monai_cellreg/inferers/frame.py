@@ -23,13 +23,16 @@ from ..geometry import (
 )
 from ..losses import NCCLoss
 from ..utils import plain
+from .content import change_of_size, resemblance, structure
 
 logger = logging.getLogger(__name__)
 
 Register = Callable[[Pair], SpatialTransform]
 """What registers a pair: the ``register`` of any method."""
 
-LEAST_SIMILARITY = 0.05  # correlation below which two frames have nothing in common that could be aligned
+LEAST_STRUCTURE = 0.2  # below which a frame shows noise only, where the reference has as much more
+LEAST_RESEMBLANCE = 0.3  # below which two frames have nothing in common that could be aligned
+LARGEST_CHANGE = 1.0  # of the size of the content, in octaves: a nucleus does not halve or double from frame to frame
 FAILURES = (ValueError, RuntimeError, ArithmeticError)
 TRUSTED = ("reference", "registered", "continued", "neighbour", "identity")
 
@@ -43,8 +46,10 @@ class FrameMap:
         flag: ``"reference"`` (the identity by definition); ``"registered"`` (found directly); ``"continued"`` (the map
             of the neighbour nearer to the reference, and a registration of what it left); ``"neighbour"``,
             ``"identity"`` (that map, or none, was at least as good as any registration); and, each with the
-            neighbour's map since nothing can be said of the frame: ``"constant"``, ``"not finite"``, ``"unlike"``
-            (no map makes it similar to what it is registered to) and ``"failed"`` (the method gave no map).
+            neighbour's map since nothing can be said of the frame: ``"constant"``, ``"not finite"``, ``"unlike"`` (it
+            shows noise only, or no map that leaves its content more than half and less than twice as large as the
+            neighbour's map does makes it similar to what it is registered to) and ``"failed"`` (the method gave no
+            map).
         similarity: correlation coefficient with what it was registered to, mean over the channels; NaN where there was
             no registration.
         seconds: time taken.
@@ -100,7 +105,9 @@ def similarity(pair: Pair, transform: SpatialTransform) -> float:
     return -float(NCCLoss(smooth_dr=1e-300)(warped[None], plain(pair.fixed)[None].double()))
 
 
-def register_frame(pair: Pair, register: Register, guess: SpatialTransform) -> FrameMap:
+def register_frame(
+    pair: Pair, register: Register, guess: SpatialTransform, *, direct: SpatialTransform | None = None
+) -> FrameMap:
     """The best map of a pair among several.
 
     The method registers the pair as it is. Where the guess, or no map at all, makes the images more similar than that,
@@ -111,11 +118,14 @@ def register_frame(pair: Pair, register: Register, guess: SpatialTransform) -> F
         pair: reference and frame.
         register: the method's ``register``.
         guess: map of the neighbour nearer to the reference.
+        direct: what the method has found for the pair, where that is known already.
     """
     start = time.perf_counter()
+    if structure(plain(pair.moving)) < min(LEAST_STRUCTURE, structure(plain(pair.fixed)) - LEAST_STRUCTURE):
+        return FrameMap(guess, "unlike", similarity(pair, guess), time.perf_counter() - start)
     maps: dict[str, SpatialTransform] = {"identity": identity(pair.fixed_grid.spatial_dims), "neighbour": guess}
     score = {flag: similarity(pair, known) for flag, known in maps.items()}
-    reasons = _attempt(maps, score, "registered", pair, lambda: register(pair))
+    reasons = _attempt(maps, score, "registered", pair, lambda: register(pair) if direct is None else direct)
     is_same = score["neighbour"] == score["identity"]  # then what the guess leaves is what was registered already
     if score["registered"] < max(score.values()) and not is_same:
         reasons += _attempt(maps, score, "continued", pair, lambda: _continued(pair, register, guess))
@@ -123,17 +133,32 @@ def register_frame(pair: Pair, register: Register, guess: SpatialTransform) -> F
     seconds = time.perf_counter() - start
     if reasons and best in ("identity", "neighbour"):
         return FrameMap(guess, "failed", score["neighbour"], seconds, reasons)
-    if score[best] < LEAST_SIMILARITY:
+    if not _is_plausible(pair, maps[best], guess):
         return FrameMap(guess, "unlike", score["neighbour"], seconds)
     return FrameMap(maps[best], best, score[best], seconds)
 
 
-def refine_frame(pair: Pair, register: Register, before: FrameMap) -> FrameMap:
-    """A map improved by a registration of what it leaves, or as it was where that does not help."""
+def _is_plausible(pair: Pair, transform: SpatialTransform, guess: SpatialTransform) -> bool:
+    """Whether the frame is the reference changed, and not something else made to look like it."""
+    fixed = plain(pair.fixed)
+    if resemblance(fixed, _warped(pair, transform)) < LEAST_RESEMBLANCE:
+        return False
+    return abs(change_of_size(fixed, pair.fixed_grid, transform, guess)) <= LARGEST_CHANGE
+
+
+def refine_frame(pair: Pair, register: Register, before: FrameMap, *, step: SpatialTransform | None = None) -> FrameMap:
+    """A map improved by a registration of what it leaves, or as it was where that does not help.
+
+    Args:
+        pair: reference and frame.
+        register: the method's ``register``.
+        before: the map so far.
+        step: what the method has found for :func:`remainder` of the pair, where that is known already.
+    """
     start = time.perf_counter()
     maps = {"before": before.transform}
     score = {"before": similarity(pair, before.transform)}
-    _attempt(maps, score, "after", pair, lambda: _continued(pair, register, before.transform))
+    _attempt(maps, score, "after", pair, lambda: _continued(pair, register, before.transform, step=step))
     best = max(score, key=lambda name: score[name])
     return FrameMap(maps[best], before.flag, score[best], before.seconds + time.perf_counter() - start)
 
@@ -156,10 +181,17 @@ def _attempt(
     return "" if np.isfinite(score[flag]) else "the map is not finite"
 
 
-def _continued(pair: Pair, register: Register, guess: SpatialTransform) -> SpatialTransform:
+def remainder(pair: Pair, guess: SpatialTransform) -> Pair:
+    """What a map leaves of a pair: the fixed image, and the moving one as read through the map."""
+    return Pair(pair.fixed, pair.fixed_grid.to_image(_warped(pair, guess)), pair.fixed_grid, pair.fixed_grid)
+
+
+def _continued(
+    pair: Pair, register: Register, guess: SpatialTransform, *, step: SpatialTransform | None = None
+) -> SpatialTransform:
     """The guess with a registration of what it leaves before it."""
-    left = Pair(pair.fixed, pair.fixed_grid.to_image(_warped(pair, guess)), pair.fixed_grid, pair.fixed_grid)
-    return at_voxels(compose([register(left), guess]), pair.fixed_grid)
+    step = register(remainder(pair, guess)) if step is None else step
+    return at_voxels(compose([step, guess]), pair.fixed_grid)
 
 
 @torch.no_grad()

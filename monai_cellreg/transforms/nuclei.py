@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -11,7 +11,7 @@ import torch
 from monai.data import MetaTensor
 from scipy.ndimage import affine_transform, binary_dilation, find_objects, gaussian_filter
 
-__all__ = ["DEFAULT_CROPS", "CropSettings", "crop_nuclei", "scale_by_percentiles"]
+__all__ = ["DEFAULT_CROPS", "CropSettings", "crop_nuclei", "crop_track", "scale_by_percentiles", "whole_nuclei"]
 
 _HALO_PX = 3  # a nucleus' blur reaches this far past its label
 _MIN_BACKGROUND_PX = 30
@@ -92,23 +92,83 @@ def crop_nuclei(
     Raises:
         ValueError: If the shapes differ or are not (1, height, width), or `size` is below 8.
     """
+    pixels, numbers = _planes(image, label, size)
+    rng = np.random.default_rng(seed)
+    nuclei = list(_whole_nuclei(numbers, settings))
+    if settings.max_nuclei is not None and len(nuclei) > settings.max_nuclei:
+        chosen = rng.choice(len(nuclei), settings.max_nuclei, replace=False)
+        nuclei = [nuclei[index] for index in sorted(chosen)]
+    return [_item(*_frame(pixels, numbers, nucleus, size, settings.others == "paint_out", rng)) for nucleus in nuclei]
+
+
+def crop_track(
+    fields: Sequence[tuple[torch.Tensor | np.ndarray, torch.Tensor | np.ndarray]],
+    number: int,
+    size: int,
+    *,
+    settings: CropSettings = DEFAULT_CROPS,
+    seed: int = 0,
+) -> list[dict[str, MetaTensor]]:
+    """Cuts one nucleus out of the fields of a film: `crop_nuclei` with one magnification for all of them.
+
+    Each frame is centred on the nucleus' centroid in its own field; all have the side length that the largest of them
+    would have alone, so that growth stays growth.
+
+    Args:
+        fields: Images and labels (1, height, width) of the film, in the order of time.
+        number: Instance number of the nucleus, the same in all fields.
+        size: Side of the frames in pixels.
+        settings: Choice and look of the frames; `max_nuclei` has no say.
+        seed: Seed of the background draws.
+
+    Returns:
+        One dictionary a field, as `crop_nuclei` gives them.
+
+    Raises:
+        ValueError: If there is no field, the shapes in one differ, `size` is below 8, or a field is not one where
+            `whole_nuclei` names the nucleus.
+    """
+    planes = [_planes(image, label, size) for image, label in fields]
+    found = [next((n for n in _whole_nuclei(numbers, settings) if n.number == number), None) for _, numbers in planes]
+    nuclei = [nucleus for nucleus in found if nucleus is not None]
+    if not nuclei or len(nuclei) < len(found):
+        missing = [place for place, nucleus in enumerate(found) if nucleus is None]
+        raise ValueError(
+            f"number is {number}, which does not lie whole and free in fields {missing} of {len(found)}; expected one "
+            "or more fields where whole_nuclei names it"
+        )
+    rng, side = np.random.default_rng(seed), max(nucleus.side for nucleus in nuclei)
+    return [
+        _item(*_frame(pixels, numbers, nucleus._replace(side=side), size, settings.others == "paint_out", rng))
+        for (pixels, numbers), nucleus in zip(planes, nuclei, strict=True)
+    ]
+
+
+def whole_nuclei(label: torch.Tensor | np.ndarray, settings: CropSettings = DEFAULT_CROPS) -> list[int]:
+    """The numbers of the nuclei of a field that can be cut: whole, large enough and as free as the settings ask.
+
+    Args:
+        label: (1, height, width) instance numbers, 0 for background.
+        settings: Choice of nuclei; `max_nuclei` has no say.
+    """
+    return [nucleus.number for nucleus in _whole_nuclei(np.asarray(label)[0].astype(np.int64), settings)]
+
+
+def _planes(
+    image: torch.Tensor | np.ndarray, label: torch.Tensor | np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intensities and instance numbers (height, width), once image, label and the size of the frames are checked."""
     if image.ndim != 3 or image.shape[0] != 1 or image.shape != label.shape:
         raise ValueError(
             f"image has the shape {tuple(image.shape)} and label {tuple(label.shape)}; expected both (1, height, width)"
         )
     if size < 8:
         raise ValueError(f"size is {size}; expected 8 pixels or more")
-    pixels, numbers = np.asarray(image, dtype=np.float32)[0], np.asarray(label)[0].astype(np.int64)
-    rng = np.random.default_rng(seed)
-    nuclei = list(_whole_nuclei(numbers, settings))
-    if settings.max_nuclei is not None and len(nuclei) > settings.max_nuclei:
-        chosen = rng.choice(len(nuclei), settings.max_nuclei, replace=False)
-        nuclei = [nuclei[index] for index in sorted(chosen)]
-    frames = []
-    for nucleus in nuclei:
-        view, mask = _frame(pixels, numbers, nucleus, size, settings.others == "paint_out", rng)
-        frames.append({"image": _as_image(scale_by_percentiles(view)), "label": _as_image(mask.astype(np.float32))})
-    return frames
+    return np.asarray(image, dtype=np.float32)[0], np.asarray(label)[0].astype(np.int64)
+
+
+def _item(view: np.ndarray, mask: np.ndarray) -> dict[str, MetaTensor]:
+    return {"image": _as_image(scale_by_percentiles(view)), "label": _as_image(mask.astype(np.float32))}
 
 
 def scale_by_percentiles(values: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:

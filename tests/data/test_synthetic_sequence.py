@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from monai_cellreg.data.synthetic_sequence import Motion, SequenceSettings, simulate_sequence
-from monai_cellreg.data.synthetic_settings import NucleusSettings
+from monai_cellreg.data import NucleusSettings, SequenceSettings, SpotSettings, simulate_sequence
 
 SEEDS = (0, 3, 11)
 CALM = NucleusSettings(
@@ -92,24 +91,53 @@ def test_chromatin_changes_slowly_and_noise_is_fresh():
     assert not np.array_equal(outside[0], outside[1])
 
 
-def test_backward_inverts_forward_and_turns_rows_towards_columns():
-    still = np.zeros((2, 1, 2))
-    quarter = Motion(
-        np.array([10.0, 20.0]), np.array([0, np.pi / 2]), np.zeros((2, 2)), np.ones((1, 2)), np.ones(1), still
+def test_spots_are_where_the_motion_takes_them():
+    settings = SequenceSettings(spots=SpotSettings(count=4, step_px=2.0))
+    film = simulate_sequence(5, size=96, seed=2, settings=settings)
+    assert film.spots.shape == film.spots_reference.shape == (5, 4, 2)
+    np.testing.assert_array_equal(film.spots[0], film.spots_reference[0])
+    for spots, reference, displacement in zip(
+        film.spots, film.spots_reference, film.displacement_vox.astype(float), strict=True
+    ):
+        moved = [map_coordinates(component, reference.T, order=3) for component in displacement]
+        np.testing.assert_allclose(spots, reference + np.transpose(moved), rtol=0, atol=2e-3)
+    assert np.abs(film.spots - film.spots_reference)[1:].max() > 2
+    assert np.abs(np.diff(film.spots_reference, axis=0)).max() > 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_spot_is_bright_where_it_is_said_to_be(seed):
+    spots = SpotSettings(1, step_px=4.0, width_px=(3, 3), brightness=(60, 60))  # outshines the nucleus
+    film = simulate_sequence(4, size=128, seed=seed, settings=SequenceSettings(CALM, spots=spots))
+    for image, (spot,) in zip(film.images[:, 0], film.spots, strict=True):
+        np.testing.assert_allclose(np.argwhere(image == 1).mean(axis=0), spot, rtol=0, atol=0.5)
+
+
+def test_spots_stay_inside_of_the_label():
+    for seed in range(4):
+        film = simulate_sequence(4, size=96, seed=seed, settings=SequenceSettings(spots=SpotSettings(20, step_px=5)))
+        for label, spots in zip(film.labels[:, 0], film.spots, strict=True):
+            assert map_coordinates(label, spots.T, order=0).all()
+
+
+def test_spots_leave_all_else_as_it_is():
+    plain, spotted = (
+        simulate_sequence(3, size=64, seed=7, settings=SequenceSettings(spots=SpotSettings(count))) for count in (0, 6)
     )
-    points = np.array([[13.0, 10.0], [20.0, 24.0]])  # (2, N): one point below the centre, one right of it
-    np.testing.assert_allclose(quarter.forward(points, 1), [[10, 6], [23, 20]], atol=1e-12)
-    waves = np.array([[[0.0, 0.0]], [[2.0, -3.0]]])
-    bent = Motion(
-        np.array([10.0, 20.0]),
-        np.array([0, 0.2]),
-        np.array([[0, 0], [3.0, -5.0]]),
-        np.array([[0.1, 0.05]]),
-        np.ones(1),
-        waves,
-    )
-    np.testing.assert_allclose(bent.backward(bent.forward(points, 1), 1), points, atol=2e-3)
-    assert bent.steepness(200) == pytest.approx(np.hypot(2, 3) * np.hypot(0.1, 0.05), rel=0.01)
+    assert plain.spots.shape == plain.spots_reference.shape == (3, 0, 2)
+    assert np.array_equal(plain.labels, spotted.labels)
+    assert np.array_equal(plain.displacement_vox, spotted.displacement_vox)
+    assert np.abs(plain.images - spotted.images).max() > 0.2
+    dark = SequenceSettings(spots=SpotSettings(6, brightness=(0, 0)))
+    assert np.array_equal(plain.images, simulate_sequence(3, size=64, seed=7, settings=dark).images)
+    again = simulate_sequence(3, size=64, seed=7, settings=SequenceSettings(spots=SpotSettings(6)))
+    assert np.array_equal(spotted.spots, again.spots) and np.array_equal(spotted.images, again.images)
+
+
+def test_one_nucleus_is_one_instance(films):
+    for film in films.values():
+        assert film.instances.dtype == np.int32
+        assert np.array_equal(film.instances, film.labels)
 
 
 def test_bad_numbers_are_refused():

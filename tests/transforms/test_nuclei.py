@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_dilation, binary_erosion
 
-from monai_cellreg.transforms.nuclei import CropSettings, crop_nuclei, scale_by_percentiles
+from monai_cellreg.transforms.nuclei import (
+    CropSettings,
+    crop_nuclei,
+    crop_track,
+    scale_by_percentiles,
+    whole_nuclei,
+)
 
 SHAPE = (90, 140)
 DISCS = {
@@ -168,3 +174,48 @@ def test_scaling_by_percentiles():
     scaled = scale_by_percentiles(values)
     np.testing.assert_allclose(scaled, np.clip((values - 1) / 198, 0, 1), atol=1e-6)
     assert scale_by_percentiles(np.full(5, 7.0)).tolist() == [0] * 5
+
+
+def film(radii=(12.0, 8.0), places=((40, 50), (44, 61))):
+    """Fields of one disc, number 7, that moves and shrinks, with a bright neighbour, number 3, beside it."""
+    row, column = np.indices((90, 110))
+    fields = []
+    for radius, (r, c) in zip(radii, places, strict=True):
+        label = np.zeros((90, 110), int)
+        label[(row - r) ** 2 + (column - c - 30) ** 2 <= 36] = 3
+        label[(row - r) ** 2 + (column - c) ** 2 <= radius**2] = 7
+        fields.append(((10 + 500.0 * (label == 7) + 900 * (label == 3))[None], label[None]))
+    return fields
+
+
+def test_a_track_has_one_magnification_and_centres_every_frame():
+    fields = film()
+    frames = crop_track(fields, 7, 70, settings=CropSettings(fill=0.5))
+    side = (2 * 12 + 1) / 0.5  # of the larger disc, in pixels of the field
+    for frame, (_, label) in zip(frames, fields, strict=True):
+        mask = frame["label"][0].numpy() > 0
+        assert mask.sum() == pytest.approx((label == 7).sum() * (70 / side) ** 2, rel=0.02)
+        np.testing.assert_allclose(np.argwhere(mask).mean(0), [34.5, 34.5], rtol=0, atol=0.1)
+        assert frame["image"][0].numpy()[~binary_dilation(mask, iterations=3)].max() < 0.1  # the neighbour is gone
+
+
+def test_a_track_of_one_field_is_the_crop_of_that_field():
+    (field_0, _) = film()
+    track = crop_track([field_0], 7, 48, settings=CropSettings(fill=0.5), seed=3)[0]
+    alone = crop_nuclei(*field_0, 48, settings=CropSettings(fill=0.5), seed=3)[1]  # number 3 comes first
+    np.testing.assert_allclose(track["label"], alone["label"], rtol=0, atol=0)
+    assert np.abs(np.asarray(track["image"]) - np.asarray(alone["image"])).max() < 1e-6
+
+
+def test_whole_nuclei_are_those_that_are_cut():
+    assert whole_nuclei(field()[1], CropSettings(min_area_px=20)) == [1, 2, 4]
+    assert whole_nuclei(field()[1], CropSettings(min_area_px=20, max_nuclei=1)) == [1, 2, 4]
+
+
+def test_a_track_through_a_field_without_the_nucleus_is_refused():
+    fields = film()
+    absent = fields[1][0], np.where(fields[1][1] == 7, 0, fields[1][1])
+    with pytest.raises(ValueError, match=r"number is 7, which does not lie whole and free in fields \[1\] of 2"):
+        crop_track([fields[0], absent], 7, 32)
+    with pytest.raises(ValueError, match=r"in fields \[\] of 0"):
+        crop_track([], 7, 32)
