@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from ..geometry import AffineTransform, DenseTransform, SamplingGrid, SpatialTransform, compose
-from ..geometry.inversion import invert_points
 from .frame import at_voxels
+from .preimages import preimages
 
 TOLERANCE = 1e-4  # of the spacing, to which the mean map is inverted
 
@@ -67,6 +67,6 @@ def rms_change(before: Sequence[SpatialTransform], after: Sequence[SpatialTransf
 
 def _inverse_at_voxels(transform: SpatialTransform, grid: SamplingGrid) -> DenseTransform:
     """The inverse as displacements; where maps of opposite directions fold their mean, the closest there is."""
-    y = grid.world().reshape(1, -1, grid.spatial_dims)
-    x, _ = invert_points(transform._map, y, tolerance=TOLERANCE * min(grid.spacing))
-    return DenseTransform((x - y).transpose(1, 2).reshape(1, grid.spatial_dims, *grid.shape), grid)
+    y = grid.world().reshape(-1, grid.spatial_dims)
+    x, _ = preimages(transform, y, tolerance=TOLERANCE * min(grid.spacing))
+    return DenseTransform((x - y).T.reshape(1, grid.spatial_dims, *grid.shape), grid)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..geometry import Pair, SamplingGrid, SpatialTransform, compose, resample
-from ..utils import plain
-from .frame import FrameMap, Register, at_voxels, flaw, identity, refine_frame, register_frame, similarity
+from ..utils import check_not_negative, plain
+from .batches import Lookahead, RegisterBatch
+from .frame import FrameMap, Register, at_voxels, flaw, identity, refine_frame, register_frame, remainder, similarity
 from .group_mean import centred, rms_change
+from .temporal import SmoothedMaps
 
 REFERENCES = ("first", "previous", "mean")
 SETTLED = 0.05  # RMS change of the maps between two rounds, in voxels, below which the group mean is left as it is
@@ -37,7 +40,7 @@ class SequenceMaps:
     """What :class:`SequenceRegistration` gives.
 
     Args:
-        maps: one for each frame; those that were found before are read when they are asked for.
+        maps: one for each frame; those that were found before are read, and smooth ones made, when they are asked for.
         grid: where the reference lies.
         image: the reference (C, *spatial): a frame, or the mean of the warped frames, float32.
         reference: the frame that is the reference; None for the mean.
@@ -65,9 +68,13 @@ class SequenceRegistration:
       of the warped frames. After each round the mean displacement is taken out of the maps, so that the reference is
       the mean shape, whichever frame comes first.
 
-    Frames are read one by one and never kept. A frame that is constant or not finite, that nothing makes similar, or
-    that the method refuses takes the map of its neighbour, with a flag that says so; as a reference it is replaced by
-    the nearest usable frame.
+    Frames are read one by one, or in batches where the method registers several pairs at once, and never kept. A frame
+    that is constant or not finite, that nothing makes similar, or that the method refuses takes the map of its
+    neighbour, with a flag that says so; as a reference it is replaced by the nearest usable frame.
+
+    With ``smoothing`` the maps that were found are filtered over time, which takes out what the registration of each
+    frame errs on its own, and gives a frame without a map of its own one between those of its neighbours (see
+    :class:`~monai_cellreg.inferers.temporal.SmoothedMaps`).
 
     Convention: maps take world points of the reference to world points of the frame, so that each frame is warped onto
     the reference; all frames share one world.
@@ -75,9 +82,10 @@ class SequenceRegistration:
     Args:
         reference: ``"first"``, ``"previous"``, ``"mean"`` or the number of a frame, from 0.
         rounds: most rounds of ``"mean"``, at least 1; it stops once maps change by less than 0.05 voxels.
+        smoothing: standard deviation, in frames, of the Gaussian that filters the maps over time; 0 for none.
 
     Raises:
-        ValueError: for another reference or fewer rounds.
+        ValueError: for another reference, fewer rounds or a negative smoothing.
 
     Example:
         >>> from monai_cellreg.geometry import AffineTransform
@@ -90,7 +98,7 @@ class SequenceRegistration:
         ['reference', 'identity', 'constant']
     """
 
-    def __init__(self, reference: str | int = "first", *, rounds: int = 3) -> None:
+    def __init__(self, reference: str | int = "first", *, rounds: int = 3, smoothing: float = 0.0) -> None:
         is_number = isinstance(reference, int) and not isinstance(reference, bool)
         if not (is_number and reference >= 0 or reference in REFERENCES):  # type: ignore[operator]
             raise ValueError(
@@ -98,13 +106,15 @@ class SequenceRegistration:
             )
         if rounds < 1:
             raise ValueError(f"rounds is {rounds}; expected at least 1")
-        self.reference, self.rounds = reference, rounds
+        check_not_negative("smoothing", smoothing)
+        self.reference, self.rounds, self.smoothing = reference, rounds, smoothing
 
     def __call__(
         self,
         frames: Frames,
         register: Register,
         *,
+        register_batch: RegisterBatch | None = None,
         maps: MutableMapping[Key, FrameMap] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> SequenceMaps:
@@ -113,8 +123,10 @@ class SequenceRegistration:
         Args:
             frames: the movie.
             register: the method's ``register``.
-            maps: where maps are kept as they are found; those that it already holds are not searched for again, so that
-                a mapping on disk makes a run that can be interrupted.
+            register_batch: the method's ``register_batch``, where it has one: usable frames are registered together, up
+                to 32 at once, unless each is registered to the one before it.
+            maps: where maps are kept as they are found, before they are smoothed; those that it already holds are not
+                searched for again, so that a mapping on disk makes a run that can be interrupted.
             progress: called with the number of registrations done and their total.
 
         Raises:
@@ -126,11 +138,15 @@ class SequenceRegistration:
             raise ValueError(
                 f"reference is {self.reference} but the movie has {len(frames)} frames; expected 0 to {len(frames) - 1}"
             )
-        run = _Run(frames, register, {} if maps is None else maps, progress or (lambda done, total: None))
+        kept = {} if maps is None else maps
+        run = _Run(frames, register, register_batch, kept, progress or (lambda done, total: None))
         if self.reference == "mean":
-            return run.to_mean(self.rounds)
+            return run.to_mean(self.rounds, self.smoothing)
         number = self.reference if isinstance(self.reference, int) else 0
-        return run.chained(number) if self.reference == "previous" else run.direct(number)
+        found = run.chained(number) if self.reference == "previous" else run.direct(number)
+        if not self.smoothing:
+            return found
+        return replace(found, maps=SmoothedMaps(found.maps, self.smoothing, found.grid, found.reference))
 
 
 class _Run:
@@ -140,10 +156,12 @@ class _Run:
         self,
         frames: Frames,
         register: Register,
+        register_batch: RegisterBatch | None,
         maps: MutableMapping[Key, FrameMap],
         progress: Callable[[int, int], None],
     ) -> None:
-        self.frames, self.register, self.maps, self.progress = frames, register, maps, progress
+        self.frames, self.register, self.register_batch = frames, register, register_batch
+        self.maps, self.progress = maps, progress
         self.done, self.total = 0, len(frames)
         self.succeeded, self.reason = False, ""
 
@@ -153,10 +171,12 @@ class _Run:
         image = self.frames.frame(reference)
         grid = SamplingGrid.from_image(image)
         start = self.keep((0, reference), partial(self.standing, image, grid))
-        for order in (range(reference + 1, len(self.frames)), range(reference - 1, -1, -1)):
+        orders = (range(reference + 1, len(self.frames)), range(reference - 1, -1, -1))
+        ahead = Lookahead(self.register_batch, partial(self.unregistered, image), chain(*orders))
+        for order in orders:
             guess = start.transform
             for t in order:
-                guess = self.keep((0, t), partial(self.straight, image, t, guess)).transform
+                guess = self.keep((0, t), partial(self.straight, image, t, guess, ahead)).transform
         return self.result(0, grid, image, reference)
 
     def chained(self, wanted: int) -> SequenceMaps:
@@ -172,7 +192,7 @@ class _Run:
                 last = t
         return self.result(0, grid, image, reference)
 
-    def to_mean(self, rounds: int) -> SequenceMaps:
+    def to_mean(self, rounds: int, smoothing: float) -> SequenceMaps:
         """Every frame to the group mean."""
         self.total *= rounds
         first = self.direct(self.most_typical())
@@ -181,14 +201,16 @@ class _Run:
         convergence: list[float] = []
         for turn in range(1, rounds):
             image = self.mean_image(maps, found, grid)
-            found = [
-                self.keep((turn, t), partial(self.refined, image, t, replace(old, transform=each)))
-                for t, (old, each) in enumerate(zip(found, maps, strict=True))
-            ]
+            start = [replace(old, transform=each) for old, each in zip(found, maps, strict=True)]
+            ahead = Lookahead(self.register_batch, partial(self.unrefined, image, turn, start), range(len(start)))
+            found = [self.keep((turn, t), partial(self.refined, image, t, each, ahead)) for t, each in enumerate(start)]
             before, maps = maps, self.centred(found, grid)
             convergence.append(rms_change(before, maps, grid))
             if convergence[-1] < SETTLED * min(grid.spacing):
                 break
+        if smoothing:
+            start = [replace(old, transform=each) for old, each in zip(found, maps, strict=True)]
+            maps = self.centred(SmoothedMaps(start, smoothing, grid, None), grid)
         image = self.mean_image(maps, found, grid)
         final = [
             replace(old, transform=each, flag="registered" if old.flag == "reference" else old.flag)
@@ -211,8 +233,19 @@ class _Run:
         """The identity, of the reference itself or of a frame that comes before any other map."""
         return FrameMap(identity(grid.spatial_dims), flaw(frame) or "reference")
 
-    def straight(self, image: Tensor, t: int, guess: SpatialTransform) -> FrameMap:
+    def unregistered(self, image: Tensor, t: int) -> tuple[Pair, Pair] | None:
+        """Frame t with the image that it is to be registered to; None where it has a map, or cannot be used."""
+        if (0, t) in self.maps or flaw(frame := self.frames.frame(t)):
+            return None
+        pair = Pair.of(image, frame)
+        return pair, pair
+
+    def straight(self, image: Tensor, t: int, guess: SpatialTransform, ahead: Lookahead) -> FrameMap:
         """Frame t registered to an image."""
+        ready = ahead.take(t)
+        if ready is not None:
+            found = register_frame(ready.pair, self.register, guess, direct=ready.transform)
+            return replace(found, seconds=found.seconds + ready.seconds)
         frame = self.frames.frame(t)
         flag = flaw(frame)
         return FrameMap(guess, flag) if flag else register_frame(Pair.of(image, frame), self.register, guess)
@@ -228,11 +261,22 @@ class _Run:
         chain = at_voxels(compose([start, found.transform]), grid)
         return replace(found, transform=chain, flag="neighbour" if found.flag == "identity" else found.flag)
 
-    def refined(self, image: Tensor, t: int, before: FrameMap) -> FrameMap:
+    def unrefined(self, image: Tensor, turn: int, start: Sequence[FrameMap], t: int) -> tuple[Pair, Pair] | None:
+        """Frame t with an image, and what its map leaves; None where it was refined, or has no map of its own."""
+        if (turn, t) in self.maps or not start[t].is_trusted:
+            return None
+        pair = Pair.of(image, self.frames.frame(t))
+        return pair, remainder(pair, start[t].transform)
+
+    def refined(self, image: Tensor, t: int, before: FrameMap, ahead: Lookahead) -> FrameMap:
         """The map of frame t brought closer to an image."""
-        return (
-            refine_frame(Pair.of(image, self.frames.frame(t)), self.register, before) if before.is_trusted else before
-        )
+        ready = ahead.take(t)
+        if ready is not None:
+            found = refine_frame(ready.pair, self.register, before, step=ready.transform)
+            return replace(found, seconds=found.seconds + ready.seconds)
+        if not before.is_trusted:
+            return before
+        return refine_frame(Pair.of(image, self.frames.frame(t)), self.register, before)
 
     def centred(self, found: Sequence[FrameMap], grid: SamplingGrid) -> list[SpatialTransform]:
         """The maps without their mean displacement."""

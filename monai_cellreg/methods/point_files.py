@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import json
 import math
 import os
@@ -20,6 +18,7 @@ from torch import Tensor
 
 from ..geometry import AffineTransform, CompositeTransform, SamplingGrid, SpatialTransform, map_polygon
 from ..utils import atomic_path
+from .tables import read_table, write_table
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 GEOJSON_SUFFIXES = (".geojson", ".json")
@@ -92,17 +91,12 @@ def map_table(source: Path, target: Path, move: PointMap) -> None:
         ValueError: when the file is no table, its header names no or several sets of coordinates, or a coordinate is no
             number.
     """
-    try:
-        text = source.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"input {str(source)!r} is no text in UTF-8; expected a table of points") from error
-    delimiter = max("\t;,", key=text.partition("\n")[0].count)
-    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
-    if not rows:
+    table = read_table(source, "input")
+    if not table.header:
         raise ValueError(f"input {str(source)!r} is empty; expected a header and a row for each point")
-    columns = _columns(rows[0], move, source)
+    columns = coordinate_columns(table.header, move, f"input {str(source)!r}")
     known, points = [], []
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in zip(table.lines, table.rows, strict=True):
         point = _point(row, columns, f"input {str(source)!r}, row {number}")
         if point is not None:
             known.append(row)
@@ -112,12 +106,20 @@ def map_table(source: Path, target: Path, move: PointMap) -> None:
         for row, point in zip(known, moved, strict=True):
             for column, value in zip(columns, point, strict=True):
                 row[column] = f"{value:.10g}"
-    with atomic_path(target) as temporary, Path(temporary).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    write_table(target, table)
 
 
-def _columns(header: list[str], move: PointMap, source: Path) -> list[int]:
-    """The column of each tensor axis."""
+def coordinate_columns(header: list[str], move: PointMap, where: str) -> list[int]:
+    """The column of each tensor axis.
+
+    Args:
+        header: names of the columns.
+        move: whose dimension and frame say what x, y and z are.
+        where: what errors call the table.
+
+    Raises:
+        ValueError: when the header names no or several sets of coordinates.
+    """
     names = [name.strip().lower() for name in header]
     dims = move.transform.spatial_dims
     wanted = ["x", "y", "z"][:dims]
@@ -130,7 +132,7 @@ def _columns(header: list[str], move: PointMap, source: Path) -> list[int]:
     if len(found) != 1 or doubled:
         problem = "names no coordinates" if not found else "names several sets of coordinates"
         raise ValueError(
-            f"input {str(source)!r} {problem} for a {dims}D transform in its header {header}; expected exactly one of "
+            f"{where} {problem} for a {dims}D transform in its header {header}; expected exactly one of "
             f"{ACCEPTED}: rename the columns"
         )
     return [names.index(name) for name in found[0]]
@@ -178,19 +180,15 @@ def read_landmarks(
     source = Path(path)
     if not source.is_file():
         raise FileNotFoundError(f"landmarks {str(source)!r} do not exist; expected a CSV file with x, y or row, col")
-    try:
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"landmarks {str(source)!r} are no text in UTF-8; expected a table of points") from error
-    delimiter = max("\t;,", key=(lines or [""])[0].count)
-    rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
-    if len(rows) < 2:
+    table = read_table(source, "landmarks")
+    if not table.rows:
         raise ValueError(f"landmarks {str(source)!r} hold no points; expected a header and a row for each point")
     still = AffineTransform(np.eye(dims + 1))
     move = PointMap(still, grid, None, grid.frame if grid else "index", coordinates)
-    columns = _columns(rows[0], move, source)
+    columns = coordinate_columns(table.header, move, f"landmarks {str(source)!r}")
     points = [
-        _point(row, columns, f"landmarks {str(source)!r}, row {number}") for number, row in enumerate(rows[1:], start=2)
+        _point(row, columns, f"landmarks {str(source)!r}, row {number}")
+        for number, row in zip(table.lines, table.rows, strict=True)
     ]
     known = np.array([[np.nan] * dims if point is None else point for point in points])
     return torch.from_numpy(move.to_world(known))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inferers import SequenceMaps
 from ..report import SequencePage, Verdict, write_sequence_page
-from .sequence_frames import MovieFrames, WarpedFrames
+from ..report.motion import MotionSection
+from .sequence_frames import WarpedFrames
 from .sequence_metrics import MEASURED
 
 __all__ = ["judge_sequence", "write_report"]
@@ -21,10 +21,10 @@ FLAGS = {
     "continued": "reached from its neighbour",
     "neighbour": "kept the map of its neighbour: no registration did better",
     "identity": "left where it was: no registration did better",
-    "constant": "constant: it has the map of its neighbour",
-    "not finite": "holds no finite image: it has the map of its neighbour",
-    "unlike": "looks like nothing in the reference: it has the map of its neighbour",
-    "failed": "refused by the method: it has the map of its neighbour",
+    "constant": "constant: it has the map of its {neighbour}",
+    "not finite": "holds no finite image: it has the map of its {neighbour}",
+    "unlike": "looks like nothing in the reference: it has the map of its {neighbour}",
+    "failed": "refused by the method: it has the map of its {neighbour}",
 }
 UNUSABLE = ("constant", "not finite", "unlike", "failed")
 KEPT = ("neighbour", "identity")
@@ -68,37 +68,45 @@ def judge_sequence(overall: Mapping[str, Any]) -> Verdict:
 
 def write_report(
     path: str | os.PathLike[str],
-    frames: MovieFrames,
-    found: SequenceMaps,
+    warped: WarpedFrames,
     rows: Sequence[Mapping[str, Any]],
     overall: Mapping[str, Any],
     *,
     movie: Path | None = None,
+    motion: MotionSection | None = None,
 ) -> None:
     """Writes the page of a movie as one HTML file.
 
     Args:
         path: file to write, ending in ``.html``.
-        frames: the movie.
-        found: its maps.
+        warped: the movie on its reference.
         rows: figures of each frame.
         overall: figures of the movie, and how it was registered.
         movie: MP4 file that the page carries in itself.
+        motion: what is said of tracks.
+
+    Raises:
+        ValueError: when the frames are not warped.
     """
-    flagged = {row["frame"]: FLAGS[row["flag"]] for row in rows if row["flag"] in FLAGS}
-    named = ("method", "reference", "frames", "seconds", "std_before", "std_after", "convergence")
+    found, grid = warped.found, warped.grid
+    if found is None:
+        raise ValueError("warped has no maps; expected the frames on their reference")
+    neighbour = "neighbours, one between theirs" if overall.get("smoothing") else "neighbour"
+    flagged = {row["frame"]: FLAGS[row["flag"]].format(neighbour=neighbour) for row in rows if row["flag"] in FLAGS}
+    named = ("method", "reference", "smoothing", "frames", "seconds", "std_before", "std_after", "convergence")
     page = SequencePage(
-        before=_Arrays(WarpedFrames(frames, None, found.grid)),
-        after=_Arrays(WarpedFrames(frames, found, found.grid)),
+        before=_Arrays(WarpedFrames(warped.frames, None, grid)),
+        after=_Arrays(warped),
         reference=np.nan_to_num(found.image.cpu().numpy()),
-        spacing=found.grid.spacing,
-        unit=found.grid.unit,
+        spacing=grid.spacing,
+        unit=grid.unit,
         title="Registered movie",
         verdict=judge_sequence(overall),
         rows=[{name: row[name] for name in (*MEASURED, "seconds") if row[name] is not None} for row in rows],
         flags=flagged,
-        parameters={name: overall[name] for name in named if overall.get(name) not in (None, [])},
+        parameters={name: overall[name] for name in named if overall.get(name) not in (None, [], 0.0)},
         movie=movie,
+        motion=motion,
     )
     write_sequence_page(path, page)
 

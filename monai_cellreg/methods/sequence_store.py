@@ -7,11 +7,13 @@ import json
 import logging
 import pickle
 import uuid
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import nn
 
 from .. import __version__
 from ..geometry import SamplingGrid, read_transform, write_transform
@@ -20,10 +22,12 @@ from ..inferers.sequence import Frames, Key
 from ..utils import ensure_writable_dir, plain
 from .json_files import write_json
 from .method import Method
+from .table import load_method, method_name
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "sequence.json"
+STATE = ("training", "_non_persistent_buffers_set")  # of a network: the mode that it is in, and a set without order
 DIGITS = 3  # of a frame's number in file names, at least
 
 
@@ -45,16 +49,35 @@ def movie_hash(frames: Frames) -> str:
 
 
 def method_hash(method: str | Method) -> str:
-    """What tells a method from another: its name, or a hash of its settings and weights.
+    """What tells a method from another: its name, and a hash of its settings and of the weights of its networks.
 
-    A method that cannot be pickled is never the same again.
+    A method that cannot be pickled is known by its name in the table alone, and outside of it is never the same again.
     """
-    if isinstance(method, str):
-        return method
+    digest = hashlib.blake2b(digest_size=16)
     try:
-        return hashlib.blake2b(pickle.dumps(method), digest_size=16).hexdigest()
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return uuid.uuid4().hex
+        _Settings(_Writer(digest.update)).dump(load_method(method) if isinstance(method, str) else method)
+    except (pickle.PicklingError, AttributeError, RuntimeError, TypeError):
+        return method if isinstance(method, str) else uuid.uuid4().hex
+    return f"{method_name(method)} {digest.hexdigest()}"
+
+
+class _Writer(NamedTuple):
+    """A file whose content goes elsewhere."""
+
+    write: Callable[[bytes], object]
+
+
+class _Settings(pickle.Pickler):
+    """Pickles networks as their settings and numbers, which are the same in every process, used or not."""
+
+    def reducer_override(self, obj: object) -> Any:
+        """A network without its state, a tensor as its numbers; all else as always."""
+        if isinstance(obj, nn.Module):
+            return type(obj), ({name: value for name, value in vars(obj).items() if name not in STATE},)
+        if isinstance(obj, torch.Tensor):
+            numbers = obj.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            return torch.Tensor, (str(obj.dtype), tuple(obj.shape), numbers)
+        return NotImplemented
 
 
 class StoredMaps(MutableMapping[Key, FrameMap]):
@@ -62,24 +85,27 @@ class StoredMaps(MutableMapping[Key, FrameMap]):
 
     A map that was written once is always read back, also by the run that has found it, so that a run with and one
     without interruption give the same. Maps that failed are forgotten when the folder is opened again. A folder of
-    another movie, method or reference loses its maps.
+    another movie, method or reference loses its maps. Where what is found is not yet what is wanted, as in the rounds
+    of a group mean or before smoothing, it lies apart, so that the final maps have their place.
 
     Args:
-        folder: for the manifest; the maps lie in its ``transforms``, those of the rounds of a group mean in
-            ``transforms/rounds``.
+        folder: for the manifest; the maps lie in its ``transforms``, or apart, by rounds, in ``transforms/rounds``.
         frames: the movie, all of whose frames lie on one grid.
         method: the method, as :func:`method_hash` names it.
         reference: see :class:`~monai_cellreg.inferers.SequenceRegistration`.
+        apart: the maps are no final ones. Those of a run that differs in this alone are moved.
     """
 
-    def __init__(self, folder: Path, frames: Frames, method: str, reference: str | int) -> None:
+    def __init__(self, folder: Path, frames: Frames, method: str, reference: str | int, *, apart: bool = False) -> None:
         self.folder, self.count = ensure_writable_dir(folder), len(frames)
         self.grid = SamplingGrid.from_image(frames.frame(0))
         self.run = {"movie": movie_hash(frames), "method": method, "reference": reference, "version": __version__}
+        self.apart = apart or reference == "mean"
         self.rows: dict[str, dict[str, Any]] = {}
         known = self._manifest()
         if known.get("run") == self.run:
             self.rows = {name: row for name, row in known["frames"].items() if row["flag"] != "failed"}
+            self._gather(bool(known.get("apart")))
             logger.info("%d of the maps in %s are used again", len(self.rows), self.folder)
         elif known:
             for pattern in ("t[0-9]*.h5", "rounds/*/t[0-9]*.h5"):
@@ -118,11 +144,21 @@ class StoredMaps(MutableMapping[Key, FrameMap]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def _path(self, key: Key) -> Path:
+    def _path(self, key: Key, *, apart: bool | None = None) -> Path:
         turn, t = key
         folder = self.folder / "transforms"
-        in_rounds = self.run["reference"] == "mean"
-        return (folder / "rounds" / str(turn) if in_rounds else folder) / transform_name(t, self.count)
+        is_apart = self.apart if apart is None else apart
+        return (folder / "rounds" / str(turn) if is_apart else folder) / transform_name(t, self.count)
+
+    def _gather(self, was_apart: bool) -> None:
+        """Moves the maps from where another run has left them; one that was stopped on the way can be taken up."""
+        if was_apart == self.apart:
+            return
+        for key in self:
+            old, new = self._path(key, apart=was_apart), self._path(key)
+            if old.is_file():
+                new.parent.mkdir(parents=True, exist_ok=True)
+                old.replace(new)
 
     def _manifest(self) -> dict[str, Any]:
         """What the folder says of itself; nothing where it says nothing that can be read."""
@@ -133,7 +169,7 @@ class StoredMaps(MutableMapping[Key, FrameMap]):
         return known if isinstance(known, dict) else {}
 
     def _write(self) -> None:
-        write_json(self.folder / MANIFEST, {"run": self.run, "frames": self.rows})
+        write_json(self.folder / MANIFEST, {"run": self.run, "apart": self.apart, "frames": self.rows})
 
 
 def _name(key: Key) -> str:

@@ -37,6 +37,7 @@ class BenchmarkPage:
         note: what a reader must know, a sentence each.
         reference: a method that is measured but does not compete, such as the identity.
         parameters: what was run.
+        pictures: caption to a picture as a data URI, shown below the tables.
 
     Raises:
         ValueError: if there is no row, or a row lacks a key.
@@ -48,6 +49,7 @@ class BenchmarkPage:
     note: Sequence[str] = ()
     reference: str = "unregistered"
     parameters: Mapping[str, object] = field(default_factory=dict)
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.rows:

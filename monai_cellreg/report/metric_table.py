@@ -16,6 +16,7 @@ TITLES = {
     "folding_fraction": "Folded share of the map",
     "coverage": "Fixed image covered by the moving one",
     "iou": "Overlap of the labels (IoU)",
+    "segmentation_iou": "Overlap of the segmentation (IoU)",
     "dice": "Overlap of the labels (Dice)",
     "rtre": "Landmark error (rTRE)",
     "tre": "Landmark error (TRE)",

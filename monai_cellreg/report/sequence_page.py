@@ -16,6 +16,7 @@ from PIL import Image
 from ..utils import format_shape
 from .charts import line_chart
 from .metric_table import chart_values, format_value, metric_title, metric_unit
+from .motion import MotionSection
 from .pictures import Mosaic, colour_overlay, display_range, luminance, media_uri, to_display
 from .planes import Plane, fitted
 from .rendering import write_page
@@ -53,6 +54,7 @@ class SequencePage:
         parameters: what the registration was asked to do.
         account: what the method did and why, a sentence each.
         movie: an MP4 file to carry inside the page, or none.
+        motion: what is said of structures that were followed, or none.
 
     Raises:
         ValueError: if numbers or shapes do not fit.
@@ -70,6 +72,7 @@ class SequencePage:
     parameters: Mapping[str, object] = field(default_factory=dict)
     account: Sequence[str] = ()
     movie: str | os.PathLike[str] | None = None
+    motion: MotionSection | None = None
 
     def __post_init__(self) -> None:
         counts = {"after": len(self.after), **({"rows": len(self.rows)} if self.rows else {})}

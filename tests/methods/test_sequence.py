@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter, shift
 from skimage.registration import phase_cross_correlation
 
 from monai_cellreg.geometry import AffineTransform, Pair, SamplingGrid, SpatialTransform, read_transform
+from monai_cellreg.methods import SequenceOptions
 from monai_cellreg.methods.sequence import SequenceResult, register_sequence
 from monai_cellreg.methods.sequence_report import judge_sequence
 
@@ -179,7 +180,7 @@ def test_folder_of_images_and_a_frame_that_cannot_be_read(tmp_path: Path, caplog
     assert result.metrics[2]["ncc_after"] is None and result.metrics[2]["max_displacement"] > 1
     np.testing.assert_allclose(found_shifts(result)[3], SHIFTS[3], rtol=0, atol=1e-9)
     assert "NaN" not in (tmp_path / "out" / "metrics.json").read_text()
-    assert judge_sequence(result.summary).level == "check"
+    assert result.verdict == judge_sequence(result.summary) and result.verdict.level == "check"
     assert result.warped[3].shape == (1, 40, 56) and len(list(result.warped)) == 4
 
 
@@ -235,6 +236,124 @@ def test_output_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) 
     with pytest.raises(OSError, match="is not a folder"):
         run(film(), tmp_path / "file")
     assert Phase.calls == 0
+
+
+def tracks_of(folder: Path) -> Path:
+    """Two structures that rest in the film's matter, in rows and columns, one of them seen later."""
+    rows = [
+        [track, t, *(np.array(at) + SHIFTS[t])] for track, at in (("a", (12, 30)), ("b", (20, 9))) for t in range(4)
+    ]
+    rows = [row for row in rows if (row[0], row[1]) not in (("b", 0), ("a", 2))]
+    lines = ["track_id,frame,row,col", *(",".join(map(str, row)) for row in rows)]
+    (folder / "tracks.csv").write_text("\n".join(lines))
+    return folder / "tracks.csv"
+
+
+def test_labels_and_tracks_are_carried_along(tmp_path: Path) -> None:
+    labels = np.zeros((40, 56), np.uint16)
+    labels[10:16, 27:35], labels[18:25, 6:14] = 11, 300
+    options = SequenceOptions(labels=labels, labels_frame=2, tracks=tracks_of(tmp_path))
+    result = register_sequence(film(), method=Phase(), out=tmp_path / "out", options=options, progress=False)
+    more = {"labels.ome.tif", "labels_ctc", "tracks_reference.csv", "motion.csv", "motion.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == OUTPUTS | more
+    expected = np.stack([shift(labels, each - SHIFTS[2], order=0) for each in SHIFTS])
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "labels.ome.tif"), expected)
+    carried = result.propagate()
+    np.testing.assert_array_equal(carried, expected)
+    assert carried.dtype == np.uint16
+    np.testing.assert_array_equal(result.propagate(labels, frame=0)[1], shift(labels, SHIFTS[1], order=0))
+    np.testing.assert_array_equal(result.propagate(labels)[3], shift(labels, SHIFTS[3], order=0))
+    told = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert told["labels"]["frame"] == 2 and told["labels"]["untrusted_frames"] == []
+    assert told["tracks"]["tracks"] == 2 and told["tracks"]["msd"][0]["after"] == pytest.approx(0, abs=1e-12)
+    assert told["tracks"]["msd"][0]["before"] == pytest.approx((3**2 + 2**2 + 2**2 + 3**2 + 3**2 + 5**2) / 3, abs=9)
+    with (tmp_path / "out" / "tracks_reference.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["row"], row["col"], row["displacement"]) for row in rows] == [("12", "30", "0")] * 3 + [
+        ("20", "9", "0")
+    ] * 3
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Motion of structures" in page and page.count("data:image/png") > 1
+    result.report(tmp_path / "page.html")
+    assert "Motion of structures" in (tmp_path / "page.html").read_text()
+    result.save(tmp_path / "again")
+    assert {path.name for path in (tmp_path / "again").iterdir()} == (OUTPUTS | more) - {"sequence.json"}
+
+
+def test_points_to_the_reference_and_back() -> None:
+    grid = SamplingGrid((40, 56), np.array([[0.0, 2.0, 30.0], [-0.5, 0.0, -12.0], [0.0, 0.0, 1.0]]), unit="µm")
+    result = run([grid.to_image(torch.from_numpy(frame[None])) for frame in film(dtype="float32")], reference=1)
+    points = np.array([[10.0, 20.5], [33.0, 4.0], [1.0, 2.0]])
+    placed = result.to_reference(points, np.array([3, 0, 1]))
+    np.testing.assert_allclose(placed, points - (SHIFTS - SHIFTS[1])[[3, 0, 1]], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(result.to_reference(points, 2), points - (SHIFTS[2] - SHIFTS[1]), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(result.from_reference(placed[:1], 3), points[:1], rtol=0, atol=1e-9)
+    assert result.propagate(np.ones((40, 56), np.uint8))[1].shape == (1, 40, 56) and result.motion is None
+    for wrong, frames, message in (
+        (points[0], 0, r"points has shape \(2,\) and frames \(\); expected \(N, 2\)"),
+        (points, [0, 1], r"frames \(2,\)"),
+        (points, 4, "frames holds 4; expected whole numbers from 0 to 3"),
+        (points, -1, "frames holds -1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            result.to_reference(wrong, frames)
+
+
+def test_smooth_maps_are_written_and_those_that_were_found_are_kept(tmp_path: Path) -> None:
+    movie = film()
+    run(movie, tmp_path)
+    calls = Phase.calls
+    options = SequenceOptions(smoothing=0.6)
+    result = register_sequence(movie, method=Phase(), out=tmp_path, options=options, progress=False)
+    assert Phase.calls == calls and result.summary["smoothing"] == 0.6
+    written = [
+        read_transform(tmp_path / "transforms" / f"t00{t}.h5", "index").points(np.zeros((1, 2)))[0] for t in range(4)
+    ]
+    np.testing.assert_allclose(written, found_shifts(result), rtol=0, atol=1e-9)
+    kernel = np.exp(-(np.arange(-2, 3) ** 2) / (2 * 0.36))
+    fit = np.polyfit(np.arange(-2, 2), SHIFTS, 1, w=np.sqrt(kernel[:4]))
+    np.testing.assert_allclose(written[2], fit[1], rtol=0, atol=1e-9)  # of frames 0 to 3; there is no fourth
+    assert not written[0].any() and np.abs(written[2] - SHIFTS[2]).max() > 0.3
+    plain = run(movie, tmp_path)
+    assert Phase.calls == calls and np.allclose(found_shifts(plain), SHIFTS)
+
+
+@pytest.mark.parametrize(
+    ("options", "reference", "message"),
+    [
+        ({"labels": np.ones((40, 56), int)}, "mean", "labels belong to no frame: the reference is the mean of all"),
+        ({"labels": np.ones((40, 55), int)}, "first", "labels has shape 40x55"),
+        ({"labels": np.ones((40, 56), int), "labels_frame": 9}, "first", "labels_frame is 9 but the movie has 4"),
+    ],
+)
+def test_labels_that_do_not_fit_are_found_before_the_work(
+    options: dict[str, object], reference: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        register_sequence(film(), method=Phase(), reference=reference, options=SequenceOptions(**options))
+    assert Phase.calls == 0
+
+
+def test_labels_of_a_mean_need_their_frame() -> None:
+    result = run(film(), reference="mean")
+    with pytest.raises(ValueError, match="labels belong to no frame"):
+        result.propagate(np.ones((40, 56), int))
+    with pytest.raises(ValueError, match="labels is None and none were registered with the movie"):
+        result.propagate()
+    assert result.propagate(np.ones((40, 56), int), frame=1).shape == (4, 40, 56)
+
+
+def test_method_with_batches_is_asked_for_them() -> None:
+    class Batched(Phase):
+        sizes: list[int] = []
+
+        def register_batch(self, pairs: list[Pair]) -> list[SpatialTransform]:
+            Batched.sizes.append(len(pairs))
+            return [self.register(pair) for pair in pairs]
+
+    result = register_sequence(film(), method=Batched(), progress=False)
+    np.testing.assert_allclose(found_shifts(result), SHIFTS, rtol=0, atol=1e-9)
+    assert Batched.sizes == [3] and Phase.calls == 3
 
 
 def test_named_method_and_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
+from torch import nn
 
 from monai_cellreg.geometry import AffineTransform, DenseTransform, Pair, SamplingGrid, SpatialTransform
-from monai_cellreg.inferers import FrameMap, SequenceMaps, SequenceRegistration
+from monai_cellreg.inferers import FrameMap, PairInferer, SequenceMaps, SequenceRegistration
+from monai_cellreg.methods import LearnedMethod, sequence_store
 from monai_cellreg.methods.sequence_frames import MovieFrames
 from monai_cellreg.methods.sequence_store import StoredMaps, method_hash, transform_name
+from monai_cellreg.networks import JointSegmentationRegistration
 
 SHAPE = (24, 33)
 
@@ -94,6 +97,34 @@ def test_maps_of_another_run_are_not_used(tmp_path: Path, change: str) -> None:
     assert names == ["mine.h5", *[f"t00{t}.h5" for t in range(len(other))]]
 
 
+def test_maps_of_a_run_without_smoothing_are_used_by_one_with_it_and_back(tmp_path: Path) -> None:
+    """What was found lies apart while the smooth maps have its place, and is moved, not found again."""
+    frames, grid, places = MovieFrames(film()), SamplingGrid(SHAPE), []
+    raw: list[np.ndarray] = []
+    for apart in (False, True, True, False):
+        before = Numbered.calls
+        maps = StoredMaps(tmp_path, frames, "x", "first", apart=apart)
+        found = SequenceRegistration()(frames, Numbered().register, maps=maps)
+        raw.append(np.stack([each.transform.displacement(grid)[0].numpy() for each in found.maps]))
+        assert (Numbered.calls == before) == bool(places)
+        places.append(sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.h5")))
+        if apart:
+            (tmp_path / "transforms" / "t003.h5").write_text("smooth")
+    names = [f"t00{t}.h5" for t in range(4)]
+    assert places[0] == places[3] == [f"transforms/{name}" for name in names]
+    assert places[1] == [f"transforms/rounds/0/{name}" for name in names]
+    assert all((each == raw[0]).all() for each in raw)
+
+
+def test_a_move_that_was_stopped_is_taken_up(tmp_path: Path) -> None:
+    run(film(), tmp_path)
+    first = tmp_path / "transforms" / "t001.h5"
+    (tmp_path / "transforms" / "rounds" / "0").mkdir(parents=True)
+    first.rename(tmp_path / "transforms" / "rounds" / "0" / "t001.h5")
+    maps = StoredMaps(tmp_path, MovieFrames(film()), method_hash(Numbered()), "first", apart=True)
+    assert all((0, t) in maps for t in range(4))
+
+
 def test_rounds_of_a_mean_do_not_survive_another_reference(tmp_path: Path) -> None:
     run(film(), tmp_path, reference="mean")
     assert list(tmp_path.glob("transforms/rounds/0/t003.h5")) and not list(tmp_path.glob("transforms/t*"))
@@ -129,13 +160,50 @@ def test_failed_maps_are_tried_again(tmp_path: Path) -> None:
     assert not opened and not (tmp_path / "transforms" / "t002.h5").exists()
 
 
-def test_methods_are_told_apart_by_their_settings() -> None:
+def test_methods_are_told_apart_by_their_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     class Local(Numbered):  # cannot be pickled
         pass
 
-    assert method_hash("joint") == "joint"
     assert method_hash(Numbered()) == method_hash(Numbered()) != method_hash(Numbered(2.0))
     assert method_hash(Local()) != method_hash(Local())
+    monkeypatch.setattr(sequence_store, "load_method", {"ants": Local(), "a": Numbered(), "b": Numbered(2)}.get)
+    assert method_hash("ants") == "ants"
+    assert method_hash("a") != method_hash("b") and method_hash("a").startswith("a ")
+
+
+def learned(*, seed: int = 0, passes: int = 1, size: int = 32) -> LearnedMethod:
+    torch.manual_seed(seed)
+    network = JointSegmentationRegistration((size, size), transformer="gaussian", segment=False)
+    nn.init.normal_(network.registration.stages[0].network.out.weight, std=0.02)
+    return LearnedMethod(network, PairInferer(passes))
+
+
+def test_learned_methods_are_told_apart_by_their_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, hashes = learned(), [method_hash(learned(**other)) for other in ({"seed": 1}, {"passes": 2}, {"size": 64})]
+    first = method_hash(method)
+    assert len({first, *hashes}) == 4
+    method.network.train()
+    method.register(Pair.of(*torch.rand(2, 1, 40, 50, generator=torch.Generator().manual_seed(0))))
+    assert method_hash(method) == first == method_hash(learned())  # whatever was done with it, wherever it lies
+    with torch.no_grad():
+        next(method.network.parameters()).view(-1)[-1] += 1e-3
+    monkeypatch.setattr(sequence_store, "load_method", {"segreg": learned(), "retrained": method}.get)
+    assert len({method_hash(method), first, *hashes}) == 5
+    assert method_hash("segreg").split()[1] == first.split()[1] != method_hash("retrained").split()[1]
+
+
+def test_maps_of_weights_that_were_trained_again_are_not_used(tmp_path: Path) -> None:
+    movie, kept = film(), []
+    for method in (learned(), learned(), learned(seed=1)):
+        frames = MovieFrames(movie)
+        maps = StoredMaps(tmp_path, frames, method_hash(method), "first")
+        kept.append(len(maps))
+        SequenceRegistration()(frames, method.register, maps=maps)
+    assert kept == [0, 4, 0]
+    manifest = json.loads((tmp_path / "sequence.json").read_text())
+    manifest["run"]["method"] = "segreg"  # as written when a name was all
+    (tmp_path / "sequence.json").write_text(json.dumps(manifest))
+    assert not StoredMaps(tmp_path, MovieFrames(movie), method_hash(method), "first")
 
 
 @pytest.mark.parametrize(("count", "name"), [(5, "t004.h5"), (1000, "t004.h5"), (1001, "t0004.h5")])

@@ -73,6 +73,14 @@ def test_page_has_every_row(tmp_path):
     assert "1 failed" in text and "One thread." in text
 
 
+def test_pictures_are_shown_with_their_captions(tmp_path):
+    page = BenchmarkPage(rows(), pictures={"Before & after": "data:image/png;base64,AAAA"})
+    write_benchmark_page(tmp_path / "page.html", page)
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert 'src="data:image/png;base64,AAAA" alt="Before &amp; after"' in text
+    assert text.count("Before &amp; after") == 2
+
+
 def test_rows_are_checked():
     with pytest.raises(ValueError, match="rows is empty"):
         BenchmarkPage([])
