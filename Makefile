@@ -5,10 +5,10 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 PACKAGE_FILES := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser lint mutants bench bench-joint clean
+.PHONY: help demo test browser lint tutorials mutants bench bench-nuclei clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/.runtime ## train and evaluate the joint bundle on embedded data, in a few minutes
 	.venv/bin/python -m monai_cellreg.benchmarks.demo --out runs/demo
@@ -24,6 +24,9 @@ lint: .venv/.dev ## check style, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+tutorials: .venv/.dev ## run the notebooks of tutorials/ and save them with their outputs, in minutes
+	OMP_NUM_THREADS=1 .venv/bin/python tutorials/execute.py
+
 mutants: .venv/.dev ## plant mistakes in the geometry and show which test catches each, in minutes
 	.venv/bin/python tests/mutants.py
 
@@ -32,8 +35,8 @@ bench: .venv/.bench ## measure the speed of geometry and losses against MONAI an
 	OMP_NUM_THREADS=1 .venv/bin/python -m monai_cellreg.benchmarks.losses --out runs/bench
 	OMP_NUM_THREADS=1 .venv/bin/python -m monai_cellreg.benchmarks.costs --out runs/bench
 
-bench-joint: .venv/.runtime ## train and measure the joint method's tables of BENCHMARKS.md, in hours
-	.venv/bin/python -m monai_cellreg.benchmarks.joint
+bench-nuclei: .venv/.runtime ## train the paper's networks and measure its two tables on simulated films, in hours
+	.venv/bin/monai-cellreg benchmark nuclei --seeds 3 --out runs/bench-nuclei
 
 clean: ## remove the environment, caches and build leftovers, and keep runs/
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -7,15 +7,12 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from .. import __version__
@@ -27,13 +24,14 @@ from ..utils import atomic_path, ensure_writable_dir
 from .cases import Case
 from .cases_scores import pair_scores
 from .cases_summary import SCORES, UNREGISTERED, Summary, summarise
+from .journal import Journal, Row
+from .threads import limited_threads
 
 __all__ = ["RunSettings", "run_case"]
 
 logger = logging.getLogger(__name__)
 
 ROWS = "rows.jsonl"
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,11 +82,11 @@ def run_case(case: Case, out: str | os.PathLike[str], settings: RunSettings) -> 
     for name in settings.methods:
         load_method(name)  # an unknown name is told before the first pair
     folder = ensure_writable_dir(out)
-    journal = _Journal(folder / ROWS, _identity_of(case, settings), resume=settings.resume)
+    journal = Journal(folder / ROWS, _identity_of(case, settings), resume=settings.resume)
     names = (UNREGISTERED, *settings.methods)
     jobs = [(pair, name) for pair in case.pairs for name in names if (pair, name) not in journal.rows]
     loaded: tuple[str, Pair] | None = None
-    with _threads(settings.threads):
+    with limited_threads(settings.threads):
         for pair_name, method in tqdm(jobs, desc=case.name, unit="pair", disable=not settings.progress, leave=False):
             if loaded is None or loaded[0] != pair_name:
                 loaded = pair_name, case.pairs[pair_name]()
@@ -97,31 +95,6 @@ def run_case(case: Case, out: str | os.PathLike[str], settings: RunSettings) -> 
     summaries = summarise(rows, names)
     _write_results(folder, case, settings, rows, summaries)
     return summaries
-
-
-class _Journal:
-    """Rows of finished pairs in a file of one JSON object a line; the first line says what was run."""
-
-    def __init__(self, path: Path, identity: str, *, resume: bool) -> None:
-        self.path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if resume and path.is_file() else []
-        found = [json.loads(line) for line in lines if line.endswith("}")]  # a killed run may have cut the last line
-        if found and found[0].get("identity") != identity:
-            raise ValueError(
-                f"folder {path.parent} holds the results of another case, other pairs, threads or version; choose "
-                "another folder, or start again with --no-resume"
-            )
-        done = [row for row in found[1:] if row["failure"] is None]  # what failed is tried again
-        self.rows: dict[tuple[str, str], Row] = {(row["pair"], row["method"]): row for row in done}
-        with atomic_path(path) as temporary:
-            kept = [{"identity": identity}, *self.rows.values()]
-            Path(temporary).write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-
-    def add(self, row: Row) -> None:
-        """Keeps a row, in memory and in the file."""
-        self.rows[row["pair"], row["method"]] = row
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
 
 
 def _identity_of(case: Case, settings: RunSettings) -> str:
@@ -142,22 +115,6 @@ def _row(pair: Pair, method: str) -> Row:
         failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
         logger.warning("%s failed: %s", method, failure)
         return {"failure": failure, "seconds": time.perf_counter() - start, **pair_scores(pair, identity)}
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Limits PyTorch and ITK, and sets both back."""
-    variable = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
-    before = torch.get_num_threads(), os.environ.get(variable)
-    torch.set_num_threads(count)
-    os.environ[variable] = str(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        os.environ.pop(variable)
-        if before[1] is not None:
-            os.environ[variable] = before[1]
 
 
 def _write_results(

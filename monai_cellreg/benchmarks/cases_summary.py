@@ -12,7 +12,7 @@ from scipy.stats import wilcoxon
 
 from ..report.benchmark_page import lower_is_better
 
-__all__ = ["SCORES", "UNREGISTERED", "Summary", "summarise", "summary_table"]
+__all__ = ["SCORES", "UNREGISTERED", "Summary", "paired_p_value", "summarise", "summary_table"]
 
 UNREGISTERED = "unregistered"
 """The identity, measured beside the methods."""
@@ -64,7 +64,8 @@ def summarise(rows: Sequence[Row], methods: Sequence[str]) -> list[Summary]:
         best = _best(score, {name: figures[name]["mean"] for name in methods if name != UNREGISTERED})
         for name, column in columns.items():
             tested = best is not None and name not in (UNREGISTERED, best)
-            scores[name][score] = figures[name] | {"p_value": _p_value(column, columns[best]) if tested else math.nan}
+            p_value = paired_p_value(column, columns[best]) if tested else math.nan
+            scores[name][score] = figures[name] | {"p_value": p_value}
     return [
         Summary(name, len(found), sum(row["failure"] is not None for row in found.values()), scores[name])
         for name, found in by_method.items()
@@ -90,8 +91,16 @@ def _statistics(values: np.ndarray) -> dict[str, float]:
     return {"mean": float(centre[0]), "std": float(spread), "median": float(centre[1])}
 
 
-def _p_value(values: np.ndarray, others: np.ndarray) -> float:
-    """Two-sided; 1 where all pairs are equal, which the test itself cannot rank."""
+def paired_p_value(values: np.ndarray, others: np.ndarray) -> float:
+    """Wilcoxon's signed-rank test, pair by pair, two-sided; 1 where all pairs are equal, which it cannot rank itself.
+
+    Args:
+        values: (N,) scores of one method.
+        others: (N,) scores of another one, of the same pairs in the same order.
+
+    Returns:
+        The p-value; NaN where a score is not finite.
+    """
     if not np.isfinite([values, others]).all():
         return math.nan
     return 1.0 if (values == others).all() else float(wilcoxon(values, others).pvalue)

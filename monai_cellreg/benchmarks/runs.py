@@ -1,34 +1,117 @@
-"""Trainings and evaluations of a bundle, as the benchmarks need them."""
+"""Trainings and evaluations of a bundle, as the benchmarks need them: done once, and kept with what they were told."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ..methods import run_bundle
+from ..methods.json_files import write_json
+from ..utils import ensure_writable_dir
+
+__all__ = ["LOG", "WEIGHTS", "evaluated", "fingerprint", "is_finished", "settings_of", "trained"]
+
+WEIGHTS, LAST, RECORD, LOG = "model.pt", "last.pt", "settings.json", "log.txt"
 
 
-def train_and_evaluate(name: str, output_dir: Path, settings: Mapping[str, Any]) -> list[dict[str, float]]:
-    """Trains, measures the best weights on groups never trained on, and gives the figures of every pair.
+def trained(name: str, folder: Path, settings: Mapping[str, Any], *, resume: bool = True) -> Path:
+    """Trains a bundle, unless the folder holds that very training; one that was stopped goes on where it was.
 
-    A run that has been measured is read back; one that was stopped goes on where it was. Pairs are registered in
-    a single pass, as in the paper.
+    What the bundle prints goes to ``log.txt``; ``settings.json`` keeps what it was told.
 
     Args:
         name: of the bundle.
-        output_dir: folder of the run.
+        folder: of the run.
         settings: overrides of its ``train.json``.
+        resume: ``False`` starts again whatever the folder holds.
+
+    Returns:
+        The best weights.
+
+    Raises:
+        ValueError: when the folder holds a training with other settings.
+    """
+    told = json.loads(json.dumps({"bundle": name, **settings}))
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    record = _record(folder)
+    if record and record["settings"] != told:
+        raise ValueError(
+            f"folder {folder} holds a training with the settings {record['settings']}, expected {told}; choose another "
+            "folder, or start again with --no-resume"
+        )
+    if not record.get("finished"):
+        write_json(ensure_writable_dir(folder) / RECORD, {"settings": told, "finished": False})
+        with _logged(folder / LOG):
+            stopped = (folder / LAST).is_file()
+            run_bundle(name, [], {**settings, "output_dir": str(folder), "resume": stopped})
+        write_json(folder / RECORD, {"settings": told, "finished": True})
+    return folder / WEIGHTS
+
+
+def evaluated(name: str, folder: Path, settings: Mapping[str, Any], *, weights: Path) -> list[dict[str, float]]:
+    """The figures of made pairs that were never trained on, registered in a single pass as in the paper.
+
+    Args:
+        name: of the bundle.
+        folder: for the results, which are read back when they are of the same weights and settings.
+        settings: overrides, those of the training among them.
+        weights: what is evaluated.
 
     Returns:
         One dictionary a pair: metric to value.
     """
-    result = output_dir / "test" / "pairs.csv"
-    if not result.is_file():
-        resume = (output_dir / "last.pt").is_file()
-        run_bundle(name, [], {**settings, "output_dir": str(output_dir), "resume": resume})
-        test = {"output_dir": str(output_dir / "test"), "checkpoint": str(output_dir / "model.pt"), "passes": 1}
-        run_bundle(name, ["evaluate.json"], {**settings, **test})
+    told = json.loads(json.dumps({"bundle": name, "weights": fingerprint(weights), **settings}))
+    result = folder / "pairs.csv"
+    if not result.is_file() or _record(folder).get("settings") != told:
+        result.unlink(missing_ok=True)
+        ensure_writable_dir(folder)
+        overrides = {**settings, "output_dir": str(folder), "checkpoint": str(weights), "passes": 1}
+        with _logged(folder / LOG):
+            run_bundle(name, ["evaluate.json"], overrides)
+        write_json(folder / RECORD, {"settings": told, "finished": True})
     with open(result, newline="") as file:
         return [{k: float(v) for k, v in row.items() if k not in ("pair", "group")} for row in csv.DictReader(file)]
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a training or an evaluation in a folder has come to its end."""
+    return bool(_record(folder).get("finished"))
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """What the training in a folder was told; empty where nothing tells it."""
+    return _record(folder).get("settings", {})
+
+
+def fingerprint(weights: Path) -> str:
+    """Text that differs for other weights."""
+    return sha256(weights.read_bytes()).hexdigest()[:16]
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Adds what is printed to a file, drops progress bars, and takes back what a bundle does to logging."""
+    root = logging.getLogger()
+    handlers, level, disabled = list(root.handlers), root.level, logging.root.manager.disable
+    logging.disable(logging.ERROR)  # MONAI's loggers hold on to the terminal
+    try:
+        with path.open("a", buffering=1, encoding="utf-8") as log, open(os.devnull, "w") as nowhere:
+            with redirect_stdout(log), redirect_stderr(nowhere):
+                yield
+    finally:
+        logging.disable(disabled)
+        root.handlers[:], root.level = handlers, level

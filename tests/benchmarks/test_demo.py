@@ -28,7 +28,7 @@ def test_demo_leaves_weights_picture_and_table(
     out = tmp_path / "demo"
     demo.main(["--out", str(out), "--image_size=32", "--simulated=8", "--max_epochs=1", "--films=2"])
     written = {path.name for path in out.iterdir()}
-    assert written == {"model.pt", "last.pt", "tensorboard", "before_after.png", "table.json"}
+    assert written == {"average.pt", "model.pt", "last.pt", "tensorboard", "before_after.png", "table.json"}
     rows = json.loads((out / "table.json").read_text())
     assert [row["film"] for row in rows] == ["0 (2 frames)", "1 (2 frames)"]
     assert all(0.7 < row["before"] < 1 and 0 < row["after"] <= 1 for row in rows)

@@ -1,57 +1,95 @@
-"""A benchmark's run is trained and measured once, and read back afterwards."""
+"""A benchmark's networks are trained and measured once, and read back afterwards."""
 
 from __future__ import annotations
 
 import csv
+import json
+import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from monai_cellreg.benchmarks import runs
-from monai_cellreg.benchmarks.runs import train_and_evaluate
+from monai_cellreg.benchmarks.runs import evaluated, fingerprint, is_finished, settings_of, trained
 
 METRICS = {"registration_iou", "unregistered_iou", "segmentation_iou", "grid_error_px", "folding_fraction"}
+Calls = list[tuple[str, list[str], dict[str, Any]]]
 
 
-def refuse(*_: Any) -> None:
-    raise AssertionError("a run that has been measured was run again")
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """What bundles are told, in place of running them."""
+    told: Calls = []
+
+    def listen(name: str, overlays: list[str], overrides: dict[str, Any]) -> None:
+        told.append((name, overlays, overrides))
+        folder = Path(overrides["output_dir"])
+        print("epoch 1/1: chatter")
+        print("a bar", file=sys.stderr)
+        if overlays:
+            (folder / "pairs.csv").write_text("pair,group,registration_iou\n0,a,0.5\n")
+        else:
+            (folder / "model.pt").write_bytes(b"weights")
+
+    monkeypatch.setattr(runs, "run_bundle", listen)
+    return told
 
 
-def test_run_is_trained_measured_and_read_back(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_real_run_is_trained_measured_and_quiet(
+    tiny: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    rows = train_and_evaluate("joint", tmp_path / "run", tiny)
+    handlers = list(logging.getLogger().handlers)
+    weights = trained("joint", tmp_path / "run", tiny)
+    rows = evaluated("joint", tmp_path / "made", tiny, weights=weights)
     assert len(rows) == tiny["validation_items"] and all(set(row) == METRICS for row in rows)
     assert all(0 < row["unregistered_iou"] < 1 for row in rows)
-    with (tmp_path / "run" / "test" / "pairs.csv").open(newline="") as file:
+    with (tmp_path / "made" / "pairs.csv").open(newline="") as file:
         written = list(csv.DictReader(file))
     assert [{name: float(row[name]) for name in METRICS} for row in written] == rows
     assert all(row["group"].startswith("test_") for row in written)
-    monkeypatch.setattr(runs, "run_bundle", refuse)
-    assert train_and_evaluate("joint", tmp_path / "run", tiny) == rows
+    assert "epoch 1/1: " in (tmp_path / "run" / "log.txt").read_text()
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger().handlers == handlers and logging.root.manager.disable == 0
 
 
-@pytest.mark.parametrize("stopped", [False, True])
-def test_stopped_run_goes_on_and_the_best_weights_are_measured_in_one_pass(
-    stopped: bool, tiny_run: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple[str, list[str], dict[str, Any]]] = []
+def test_finished_training_is_used_again(calls: Calls, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert trained("joint", run, {"seed": 3}) == run / "model.pt"
+    assert calls == [("joint", [], {"seed": 3, "output_dir": str(run), "resume": False})]
+    assert is_finished(run) and settings_of(run) == {"bundle": "joint", "seed": 3}
+    trained("joint", run, {"seed": 3})
+    assert len(calls) == 1
+    trained("joint", run, {"seed": 3}, resume=False)
+    assert len(calls) == 2
+    with pytest.raises(ValueError, match=r"holds a training with the settings .*'seed': 3.*expected .*'seed': 4"):
+        trained("joint", run, {"seed": 4})
 
-    def listen(name: str, overlays: list[str], overrides: dict[str, Any]) -> None:
-        calls.append((name, overlays, overrides))
-        if overlays:
-            (tmp_path / "run" / "test").mkdir(parents=True)
-            (tmp_path / "run" / "test" / "pairs.csv").write_text("pair,group,registration_iou\n0,a,0.5\n")
 
-    if stopped:
-        shutil.copytree(tiny_run, tmp_path / "run")
-    monkeypatch.setattr(runs, "run_bundle", listen)
-    assert train_and_evaluate("joint", tmp_path / "run", {"seed": 3}) == [{"registration_iou": 0.5}]
-    run = str(tmp_path / "run")
-    measured = {"seed": 3, "output_dir": f"{run}/test", "checkpoint": f"{run}/model.pt", "passes": 1}
-    assert calls == [
-        ("joint", [], {"seed": 3, "output_dir": run, "resume": stopped}),
-        ("joint", ["evaluate.json"], measured),
-    ]
+def test_stopped_training_goes_on(calls: Calls, tiny_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    (run / "settings.json").write_text(json.dumps({"settings": {"bundle": "joint", "seed": 3}, "finished": False}))
+    assert not is_finished(run)
+    trained("joint", run, {"seed": 3})
+    assert calls == [("joint", [], {"seed": 3, "output_dir": str(run), "resume": True})]
+
+
+def test_figures_are_read_back_only_of_the_same_weights_and_settings(calls: Calls, tmp_path: Path) -> None:
+    weights = tmp_path / "model.pt"
+    weights.write_bytes(b"one")
+    made = tmp_path / "made"
+    assert evaluated("joint", made, {"seed": 3}, weights=weights) == [{"registration_iou": 0.5}]
+    told = {"seed": 3, "output_dir": str(made), "checkpoint": str(weights), "passes": 1}
+    assert calls == [("joint", ["evaluate.json"], told)]
+    evaluated("joint", made, {"seed": 3}, weights=weights)
+    assert len(calls) == 1
+    evaluated("joint", made, {"seed": 4}, weights=weights)
+    assert len(calls) == 2
+    before = fingerprint(weights)
+    weights.write_bytes(b"two")
+    assert fingerprint(weights) != before
+    evaluated("joint", made, {"seed": 4}, weights=weights)
+    assert len(calls) == 3

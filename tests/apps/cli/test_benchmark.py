@@ -39,13 +39,13 @@ def test_an_interruption_says_how_to_go_on(listed: list[str], monkeypatch: pytes
 
     monkeypatch.setattr("monai_cellreg.benchmarks.cases_run.run_case", stop)
     assert main(listed) == 130
-    expected = f"interrupted: the finished pairs are kept in {listed[-1]}; the same command goes on from there\n"
+    expected = f"interrupted: what is finished is kept in {listed[-1]}; the same command goes on there\n"
     assert capsys.readouterr().err.endswith(expected)
 
 
-def test_bad_cases_and_methods_are_refused(listed: list[str], refused: Refused, usage_error: Refused) -> None:
-    assert refused(["benchmark", "nuclei", "--methods", "joint"]).startswith("case is 'nuclei', expected one of")
+def test_bad_cases_and_methods_are_refused(listed: list[str], refused: Refused) -> None:
+    assert refused(["benchmark", "nuclie", "--methods", "joint"]).startswith("case is 'nuclie', expected one of")
     text = refused([*listed[:3], "jiont", *listed[4:]])
     assert text.startswith("method is 'jiont', expected one of")
     assert "threads is 0" in refused([*listed, "--threads", "0"])
-    assert "arguments are required: --methods" in usage_error(["benchmark", "known-warps"])
+    assert refused(["benchmark", "known-warps"]).startswith("methods is empty; expected --methods and")

@@ -33,7 +33,7 @@ def test_train_resume_and_evaluate(
     run = tmp_path / "run"
     data = flags(tiny, dataset_dir=fields, simulated=0, batch_size=2)
     assert main([*TRAIN, *data, "--output_dir", str(run), "--learning_rate", "0.01"]) == 0
-    assert sorted(path.name for path in run.iterdir()) == ["last.pt", "model.pt", "tensorboard"]
+    assert sorted(path.name for path in run.iterdir()) == ["average.pt", "last.pt", "model.pt", "tensorboard"]
     before = (run / "last.pt").read_bytes()
     assert main([*TRAIN, *data, "--output_dir", str(run), "--learning_rate", "0.01", "--resume", "True"]) == 0
     assert (run / "last.pt").read_bytes() == before  # it had ended
@@ -130,10 +130,16 @@ def test_resume_needs_a_run_of_the_same_settings(
         ("max_epoch", 5, "override --max_epoch names no key of the configuration: did you mean max_epochs"),
         ("image_size", 50, "spatial_size is (50, 50); expected sizes divisible by 32, such as (64, 64)"),
         ("patience", 0, "patience is 0, expected finite numbers above 0"),
+        (
+            "transformer",
+            "tsp",
+            "transformer is 'tsp'; expected one of affine, gaussian, tps, flownet, or several joined",
+        ),
+        ("registers", "mask", "registers is 'mask', expected one of 'masks', 'heat_maps', 'heat_maps_and_images'"),
     ],
 )
 def test_unusable_settings_are_refused(
-    key: str, value: int, message: str, tiny: dict[str, Any], tmp_path: Path, refused: Refused, flags: Flags
+    key: str, value: int | str, message: str, tiny: dict[str, Any], tmp_path: Path, refused: Refused, flags: Flags
 ) -> None:
     assert refused([*TRAIN, *flags(tiny, output_dir=tmp_path / "run", **{key: value})]).startswith(message)
 
@@ -162,6 +168,6 @@ def test_values_are_literals_or_text(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unknown_bundles_and_steps_are_refused(refused: Refused, usage_error: Refused) -> None:
     text = refused(["bundle", "train", "jiont"])
-    assert text == "bundle is 'jiont', expected one of 'joint'; did you mean 'joint'?"
+    assert text == "bundle is 'jiont', expected one of 'joint', 'segreg'; did you mean 'joint'?"
     assert "invalid choice: 'trian'" in usage_error(["bundle", "trian", "joint"])
     assert "invalid choice: 'train'" in usage_error(["train", "joint"])

@@ -14,4 +14,5 @@ def test_every_method_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(lines) == method_names()
     assert "2D, 3D" in lines["auto"] and "heeds masks and landmarks" in lines["auto"]
     assert "2D " in lines["joint"] and "3D" not in lines["joint"] and "masks" not in lines["joint"]
+    assert "2D " in lines["segreg"] and "3D" not in lines["segreg"] and "labels" in lines["segreg"]
     assert lines["ants"].endswith("needs pip install 'monai-cellreg[baselines]'")
