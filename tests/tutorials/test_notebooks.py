@@ -1,0 +1,215 @@
+"""The tutorials run as they are, and what is saved in them is what a reader should see."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import socket
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+FOLDER = Path(__file__).resolve().parents[2] / "tutorials"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MOST_BYTES = 600_000
+MOST_LINES = 20  # of a code cell
+
+# What a tutorial says in words about its own figures, run as a last cell.
+CLAIMS = {
+    "02_nuclei_sequence.ipynb": """
+        assert np.mean(left[1:]) < 0.85 and min(iou[1:]) > 0.9, (left, iou)
+        off = {name: abs(np.log(value / diffusion["truth"])) for name, value in diffusion.items()}
+        assert off["affine"] < off["joint"] < off["not registered"], diffusion
+        assert diffusion["not registered"] > 2 * diffusion["truth"] and off["affine"] < 0.5, diffusion
+        nominal = (PIXEL_UM * settings.spots.step_px) ** 2 / (2 * SECONDS)
+        assert 0.6 < diffusion["truth"] / nominal < 1.6, diffusion
+        bad = [row["frame"] for row in checked.metrics if row["flag"] in ("unlike", "constant")]
+        assert bad == [4, 7] and verdict.level == "check"
+    """
+}
+
+PLACES = re.compile(r"(?<![\w.~/])/(?:home|root|tmp|work|Users|usr|opt|var|private|mnt|data)/|\b[A-Z]:\\|file://")
+# 192.0.2.1 is of the addresses that are kept for documentation
+REACHING = [
+    f"""try:
+    socket.socket().{call}(('{host}', 80))
+except OSError as error:
+    assert "without network" in str(error), error
+else:
+    assert False, 'connected'"""
+    for call, host in (("connect", "192.0.2.1"), ("connect_ex", "192.0.2.1"), ("connect", "example.org"))
+]
+WARNINGS = re.compile(r"\w*Warning\b|Traceback")
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tutorials_execute", FOLDER / "execute.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tutorials_execute"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def made(*sources: str) -> NotebookNode:
+    return new_notebook(cells=[new_code_cell(source) for source in sources])
+
+
+def outputs(notebook: NotebookNode) -> Iterator[NotebookNode]:
+    for cell in notebook.cells:
+        yield from cell.get("outputs", [])
+
+
+def texts(output: NotebookNode) -> str:
+    """All that an output says in words."""
+    parts = [value for kind, value in output.get("data", {}).items() if not kind.startswith("image/png")]
+    return "\n".join([*map(str, parts), *map(str, output.get("traceback", [])), output.get("text", "")])
+
+
+def complaints(notebook: NotebookNode) -> list[str]:
+    """What a reader should not see in a notebook that has run."""
+    found = []
+    for output in outputs(notebook):
+        said = texts(output)
+        if output.output_type == "error":
+            found.append(f"error: {output.ename}: {output.evalue}")
+        if output.get("name") == "stderr":
+            found.append(f"stderr: {said}")
+        for kind, pattern in (("place", PLACES), ("warning", WARNINGS)):
+            found += [f"{kind}: {match}" for match in pattern.findall(said)]
+    return found
+
+
+def shown(notebook: NotebookNode) -> list[list[str]]:
+    """What every code cell shows, without its content."""
+    return [
+        [
+            "stream" if output.output_type == "stream" else "picture" if "image/png" in output.data else "value"
+            for output in cell.outputs
+        ]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_there_are_notebooks_and_the_list_has_each() -> None:
+    assert NOTEBOOKS
+    listed = re.findall(r"\((\d\d_\w+\.ipynb)\)", (FOLDER / "README.md").read_text(encoding="utf-8"))
+    assert listed == names(NOTEBOOKS)
+    assert set(CLAIMS) <= set(listed)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_notebook_runs_and_shows_what_is_saved(path: Path, tool: ModuleType) -> None:
+    saved = read(path)
+    tried = nbformat.from_dict(saved)
+    tried.cells.append(new_code_cell(textwrap.dedent(CLAIMS.get(path.name, ""))))
+    fresh = tool.execute(tried)
+    assert complaints(fresh) == []
+    assert shown(fresh)[:-1] == shown(saved)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_saved_notebook_is_clean_and_small(path: Path, tool: ModuleType) -> None:
+    saved = read(path)
+    nbformat.validate(saved)
+    assert complaints(saved) == []
+    assert tool.normalised(saved) == saved, "run make tutorials"
+    assert path.stat().st_size < MOST_BYTES
+    code = [cell for cell in saved.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "run make tutorials"
+    assert any("picture" in kinds for kinds in shown(saved))
+    assert max(len(cell.source.splitlines()) for cell in code) <= MOST_LINES
+
+
+@pytest.mark.parametrize(
+    ("output", "complaint"),
+    [
+        (new_output("stream", name="stderr", text="1 of 2 frames"), "stderr: 1 of"),
+        (new_output("stream", name="stdout", text="UserWarning: old"), "warning: UserWarning"),
+        (new_output("stream", name="stdout", text="saved to /home/me/film.tif"), "place: /home/"),
+        (new_output("execute_result", {"text/plain": "PosixPath('/work/a')"}), "place: /work/"),
+        (new_output("display_data", {"text/html": "<img src=C:\\films\\a.png>"}), "place: C:"),
+        (new_output("error", ename="ValueError", evalue="no", traceback=[]), "error: ValueError: no"),
+        (new_output("stream", name="stdout", text="before/after: 1/2, https://monai.io/data/x, ~/tmp/a"), ""),
+        (new_output("display_data", {"image/png": "/tmp/", "text/plain": "<Figure>"}), ""),
+    ],
+)
+def test_complaints(output: NotebookNode, complaint: str) -> None:
+    notebook = made("1")
+    notebook.cells[0].outputs = [output]
+    assert [text[: len(complaint)] for text in complaints(notebook)] == [complaint] * bool(complaint)
+
+
+def test_a_run_keeps_what_cells_say(tool: ModuleType) -> None:
+    fresh = tool.execute(made("import warnings; warnings.warn('old')", "print(1); 'film.ome.tif'"))
+    assert [text.partition(":")[0] for text in complaints(fresh)] == ["stderr", "place", "warning"]
+    assert shown(fresh) == [["stream"], ["stream", "value"]]
+
+
+def test_a_cell_that_fails_is_named(tool: ModuleType) -> None:
+    with pytest.raises(CellExecutionError, match="the third"):
+        tool.execute(made("x = 1", "raise ValueError('the third')"))
+
+
+def test_time_is_limited_over_all_cells(tool: ModuleType) -> None:
+    with pytest.raises(CellTimeoutError, match="timed out"):
+        tool.execute(made("import time; time.sleep(1.6)", "time.sleep(1.6)"), limit_s=2.5)
+
+
+def test_network_is_out_of_reach_but_the_machine_itself_is_not(tool: ModuleType) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        tool.execute(made(f"import socket; socket.create_connection({server.getsockname()}).close()", *REACHING))
+
+
+def test_files_and_settings_of_the_user_are_left_alone(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "mine"))
+    notebook = made("open('film.txt', 'w').close()", "import os; sorted(os.listdir())")
+    fresh = tool.execute(notebook)
+    assert fresh.cells[1].outputs[0].data["text/plain"] == "['film.txt']"
+    assert list(tmp_path.iterdir()) == [] and notebook.cells[1].outputs == []
+    assert os.environ["IPYTHONDIR"] == str(tmp_path / "mine") and "JUPYTER_RUNTIME_DIR" not in os.environ
+
+
+def test_normalised_drops_what_runs_differ_in(tool: ModuleType) -> None:
+    notebook = made("1")
+    notebook.metadata = nbformat.from_dict({"kernelspec": {"name": "mine"}, "widgets": {}})
+    notebook.cells[0].metadata = nbformat.from_dict({"execution": {"start": "today"}})
+    notebook.cells[0].outputs = [new_output("display_data", {"image/png": ""}, metadata={"a": 1})]
+    clean = tool.normalised(notebook)
+    assert clean.metadata == tool.METADATA
+    assert clean.cells[0].metadata == clean.cells[0].outputs[0].metadata == {}
+    assert clean.cells[0].source == "1" and clean.cells[0].id == notebook.cells[0].id
+    assert notebook.cells[0].metadata["execution"]["start"] == "today"
+
+
+def test_main_saves_in_place(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "one.ipynb"
+    nbformat.write(made("6 * 7"), path)
+    assert tool.main([str(path)]) == 0
+    assert read(path).cells[0].outputs[0].data["text/plain"] == "42"
+    assert capsys.readouterr().out.startswith("one.ipynb: ")
+    first = path.read_bytes()
+    tool.main([str(path)])
+    assert path.read_bytes() == first
