@@ -16,10 +16,10 @@ from monai_cellreg.apps.cli import build_parser, main
 from monai_cellreg.apps.cli.bundle import STEPS, parse_overrides
 from monai_cellreg.engines import StrictConfigWorkflow
 from monai_cellreg.methods import bundle_dir, method_names
-from monai_cellreg.networks import JointSegmentationRegistration
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "bundles/joint/README.md")
+BUNDLES = ("joint", "segreg")
+PAGES = ("README.md", *(f"bundles/{name}/README.md" for name in BUNDLES))
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -47,7 +47,7 @@ def overrides(words: list[str]) -> dict[str, Any]:
 def test_there_is_something_to_check() -> None:
     assert blocks("README.md", "python")
     assert len(commands("monai-cellreg")) >= 4
-    assert len(commands("python -m monai.bundle", "torchrun")) >= 7
+    assert len(commands("python -m monai.bundle", "torchrun")) >= 12
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
@@ -55,7 +55,8 @@ def test_python_blocks_run_one_after_the_other(page: str, film_files: Path, monk
     monkeypatch.chdir(film_files)
     weights = film_files / "runs" / "joint" / "model.pt"  # of a training at 320 pixels, as the page says
     weights.parent.mkdir(parents=True)
-    torch.save(JointSegmentationRegistration((320, 320)).state_dict(), weights)
+    bundle = StrictConfigWorkflow(str(bundle_dir("joint") / "train.json"), overrides={"image_size": 320})
+    torch.save(bundle.parser.get_parsed_content("network_def").state_dict(), weights)
     namespace: dict[str, Any] = {}
     for number, block in enumerate(blocks(page, "python")):
         exec(compile(block, f"{page}, Python block {number}", "exec"), namespace)
@@ -96,34 +97,39 @@ def test_targets_of_make_exist() -> None:
     assert used <= targets
 
 
-def settings_of_the_table() -> Iterator[tuple[str, str]]:
-    """Every key in the first column of the bundle's table of settings, with its row."""
-    for line in (ROOT / "bundles/joint/README.md").read_text(encoding="utf-8").splitlines():
+def settings_of_the_table(bundle: str) -> Iterator[tuple[str, str]]:
+    """Every key in the first column of a bundle's table of settings, with its row."""
+    for line in (ROOT / "bundles" / bundle / "README.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("| `"):
             yield from ((key, line) for key in re.findall(r"`([^`]+)`", line.split("|")[1]))
 
 
-def test_settings_of_the_table_exist() -> None:
-    assert len(list(settings_of_the_table())) > 10
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_settings_of_the_table_exist(bundle: str) -> None:
+    assert len(list(settings_of_the_table(bundle))) > 10
     overlays = {"evaluation": "evaluate.json", "inference": "inference.json"}
-    for key, row in settings_of_the_table():
+    for key, row in settings_of_the_table(bundle):
         used_in = [[name] for word, name in overlays.items() if word in row.split("|")[1]]
         for more in used_in or [[]]:
-            files = [str(bundle_dir("joint") / name) for name in ("train.json", *more)]
+            files = [str(bundle_dir(bundle) / name) for name in ("train.json", *more)]
             StrictConfigWorkflow(files, overrides={key: None})
 
 
 @pytest.mark.parametrize(
-    ("key", "shown"),
+    ("bundle", "key"),
     [
-        ("image_size", "160"),
-        ("control_shape", "[5, 5]"),
-        ("patience", "1000"),
-        ("objective::terms::cycle::weight", "0.1"),
-        ("objective::terms::cycle::loss::alpha", "0.1"),
+        *((bundle, key) for bundle in BUNDLES for key in ("image_size", "transformer", "control_shape")),
+        *((bundle, f"objective::terms::{term}::weight") for bundle in BUNDLES for term in ("bending", "flow")),
+        ("joint", "registers"),
+        ("joint", "frozen"),
+        ("joint", "patience"),
+        ("joint", "objective::terms::cycle::weight"),
+        ("joint", "objective::terms::cycle::loss::alpha"),
+        ("segreg", "objective::terms::transformation::weight"),
+        ("segreg", "objective::terms::overlap::weight"),
     ],
 )
-def test_defaults_of_the_table_are_those_of_the_bundle(key: str, shown: str) -> None:
-    parser = StrictConfigWorkflow(str(bundle_dir("joint") / "train.json")).parser
-    (row,) = {row for name, row in settings_of_the_table() if name == key}
-    assert row.split("|")[2].strip() == shown == str(parser[key])
+def test_defaults_of_the_table_are_those_of_the_bundle(bundle: str, key: str) -> None:
+    parser = StrictConfigWorkflow(str(bundle_dir(bundle) / "train.json")).parser
+    (row,) = {row for name, row in settings_of_the_table(bundle) if name == key}
+    assert row.split("|")[2].strip() == str(parser[key])
