@@ -8,7 +8,7 @@ from torch.nn import functional
 from ..engines.instance import DeformableSettings, Images, optimise_deformation
 from ..engines.instance.judging import folded_share
 from ..engines.instance.similarity import LocalAndGlobalCorrelation
-from ..geometry import SpatialTransform, compose
+from ..geometry import AffineTransform, SamplingGrid, SpatialTransform, compose
 from ..inferers import PairPrediction
 from ..utils import check_not_negative, check_positive
 
@@ -40,13 +40,15 @@ class Refinement:
 
     def __call__(self, found: PairPrediction) -> SpatialTransform:
         """From fixed to moving world points."""
-        images = Images(found.fixed.float(), found.moving.float(), found.fixed_grid, found.moving_grid)
-        images = images.coarser(SHRINK * min(found.fixed_grid.spacing))
+        fixed_to_world, moving_to_world = (AffineTransform(g.affine) for g in (found.fixed_grid, found.moving_grid))
+        grids = (SamplingGrid(g.shape) for g in (found.fixed_grid, found.moving_grid))  # as the network sees them
+        images = Images(found.fixed.float(), found.moving.float(), *grids).coarser(SHRINK)
+        start = compose([fixed_to_world, found.transform, moving_to_world.inverse()])
         loss = _ImagesAndHeatMaps(images.dims, self.overlap)
-        deformation, _ = optimise_deformation(images, loss, found.transform, self.settings)
-        refined = compose([deformation, found.transform])
-        worse = folded_share(images, refined) > folded_share(images, found.transform)
-        return found.transform if worse else refined
+        deformation, _ = optimise_deformation(images, loss, start, self.settings)
+        if folded_share(images, compose([deformation, start])) > folded_share(images, start):
+            return found.transform
+        return compose([fixed_to_world.inverse(), deformation, fixed_to_world, found.transform])
 
 
 class _ImagesAndHeatMaps(nn.Module):

@@ -85,7 +85,8 @@ def test_stiffer_and_shorter_refinements_follow_the_bend_less() -> None:
 
 def test_result_that_folds_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     given = predicted()
-    monkeypatch.setattr(refinement, "folded_share", lambda images, found: 0.0 if found is ROUGH else 0.1)
+    shares = iter([0.1, 0.0])  # of the refined map, then of the network's
+    monkeypatch.setattr(refinement, "folded_share", lambda images, found: next(shares))
     assert Refinement(1)(given) is ROUGH
     monkeypatch.setattr(refinement, "folded_share", lambda images, found: 0.1)  # of both alike
     assert Refinement(1)(given) is not ROUGH
