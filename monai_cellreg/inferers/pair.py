@@ -101,7 +101,7 @@ def _door(pair: Pair, side: str, network: JointSegmentationRegistration) -> tupl
             f"{', '.join('HW' if len(size) == 2 else 'DHW')}). Choose channels; take a slice of a volume"
         )
     if network.takes_segmentations and has_labels(pair):
-        mask = (plain(getattr(pair, f"{side}_label")) > 0).float()
+        mask = (plain(getattr(pair, f"{side}_label")) != 0).float()
         return _segmented(_resized(mask, size), side), grid.resized(size)
     grey = to_grey(plain(image))
     if not bool(torch.isfinite(grey).all()):

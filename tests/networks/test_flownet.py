@@ -154,3 +154,8 @@ def test_size_that_is_not_divisible_is_refused_with_a_near_one(size: tuple[int, 
     text = f"image_size is {size}; expected sizes divisible by 32, such as {near}"
     with pytest.raises(ValueError, match=re.escape(text)):
         FlowNet(size)
+
+
+def test_other_than_five_widths_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"channels is \(4, 8\); expected five widths"):
+        FlowNet((32, 64), channels=(4, 8))

@@ -29,7 +29,7 @@ class FlowNet(nn.Module):
         radius: of the correlation in voxels of 1/8 of the resolution.
 
     Raises:
-        ValueError: when the size is not divisible by 32.
+        ValueError: when the size is not divisible by 32, or there are not five channels.
 
     References:
         Dosovitskiy et al., FlowNet: learning optical flow with convolutional networks, ICCV 2015 (FlowNetC): siamese
@@ -47,6 +47,8 @@ class FlowNet(nn.Module):
     ) -> None:
         super().__init__()
         self.image_size = tuple(image_size)
+        if len(channels) != 5:
+            raise ValueError(f"channels is {tuple(channels)}; expected five widths, of 1/2 to 1/32 of the resolution")
         factor = 2 ** len(channels)
         if any(s % factor for s in self.image_size):
             near = tuple(max(factor, round(s / factor) * factor) for s in self.image_size)
