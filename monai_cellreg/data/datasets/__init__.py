@@ -1,5 +1,5 @@
-"""Layouts of folders: one public kind a file, each with `list_items(root)`."""
+"""Public data sets and layouts of folders, one a file."""
 
-from . import cell_tracking, image_folder
+from . import acdc, cell_tracking, image_folder, mnist, sunnybrook
 
-__all__ = ["cell_tracking", "image_folder"]
+__all__ = ["acdc", "cell_tracking", "image_folder", "mnist", "sunnybrook"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import locale
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -152,10 +152,59 @@ def _files_of(path: Path) -> list[Path]:
     return [Path(file) for file in files] or [path]
 
 
+@_kept_locale()
+def read_headers(paths: Sequence[Path]) -> list[Slice]:
+    """Reads the headers of files, one slice each.
+
+    Raises:
+        ImageReadError: If a file is damaged or no DICOM.
+    """
+    found = []
+    for path in paths:
+        try:
+            found.append(Slice(path, _information(path)))
+        except RuntimeError as error:
+            raise _damaged(path, error) from error
+    return found
+
+
+@_kept_locale()
+def read_pixels(one: Slice) -> np.ndarray:
+    """The pixels (rows, columns) of a slice, float32.
+
+    Raises:
+        ImageReadError: If the file is damaged, or holds several slices or colour.
+    """
+    try:
+        pixels = sitk.GetArrayFromImage(one.header.Execute())
+    except RuntimeError as error:
+        raise _damaged(one.path, error) from error
+    if pixels.ndim != 3 or len(pixels) != 1:
+        raise ImageReadError(f"path {str(one.path)!r} has pixels of the shape {pixels.shape}; expected one grey slice")
+    return pixels[0].astype(np.float32)
+
+
+def _damaged(path: Path, error: RuntimeError) -> ImageReadError:
+    return ImageReadError(
+        f"path {str(path)!r} cannot be read ({' '.join(str(error).split())}); expected a complete, undamaged DICOM "
+        "file: write or copy it again"
+    )
+
+
 def _check_slices(slices: list[Slice]) -> None:
     """Whether the slices of a volume are parallel, of one size and equally spaced along their normal."""
     if len(slices) < 2:
         return
+    check_alike(slices)
+    _check_distances(slices)
+
+
+def check_alike(slices: Sequence[Slice]) -> None:
+    """Checks that slices are parallel, of one size and one pixel spacing, and have a position each.
+
+    Raises:
+        ImageReadError: If one differs from the first.
+    """
     for key, what in ((ORIENTATION, "orientation"), (PIXEL_SPACING, "pixel spacing"), (POSITION, "position")):
         first = slices[0].numbers(key)
         for one in slices:
@@ -163,16 +212,21 @@ def _check_slices(slices: list[Slice]) -> None:
             same = len(value) == len(first) > 0 and (key == POSITION or np.allclose(value, first, rtol=1e-3, atol=1e-4))
             if not same:
                 raise ImageReadError(
-                    f"path {str(one.path)!r} has the {what} {value.tolist()}, but the first slice of its series "
-                    f"{first.tolist()}; expected parallel slices of one pixel spacing with a position each: take "
-                    "the file out of the series"
+                    f"path {str(one.path)!r} has the {what} {value.tolist()}, but the first slice of its series, "
+                    f"{slices[0].path.name!r}, {first.tolist()}; expected parallel slices of one pixel spacing with a "
+                    "position each: take the file out of the series"
                 )
     for one in slices:
         if one.header.GetSize()[:2] != slices[0].header.GetSize()[:2]:
             raise ImageReadError(
-                f"path {str(one.path)!r} has the size {one.header.GetSize()[:2]} but the first slice of its series "
-                f"{slices[0].header.GetSize()[:2]}; expected slices of one size: take the file out of the series"
+                f"path {str(one.path)!r} has the size {one.header.GetSize()[:2]} but the first slice of its series, "
+                f"{slices[0].path.name!r}, {slices[0].header.GetSize()[:2]}; expected slices of one size: take the "
+                "file out of the series"
             )
+
+
+def _check_distances(slices: list[Slice]) -> None:
+    """Whether slices are equally spaced along their normal."""
     orientation = slices[0].numbers(ORIENTATION)
     normal = np.cross(orientation[:3], orientation[3:])
     steps = np.diff([one.numbers(POSITION) for one in slices], axis=0)

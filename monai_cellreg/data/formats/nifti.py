@@ -20,7 +20,7 @@ class NiftiImage:
 
     def __init__(self, path: Path, options: OpenOptions) -> None:
         self.path = path
-        self.file = nibabel.load(path)
+        self.file = nibabel.load(path, keep_file_open=True)  # else every page decompresses the file from its beginning
         self.shape = _without_trailing_singletons(self.file.shape)
         self.pages = self.shape[3] if len(self.shape) == 4 else 1
 
@@ -43,7 +43,7 @@ class NiftiImage:
         return Stored(array, affine=affine, space=RAS_SPACE, unit="mm", header=kept)
 
     def close(self) -> None:
-        self.file.uncache()
+        del self.file  # and with it the open file
 
 
 def _without_trailing_singletons(shape: tuple[int, ...]) -> tuple[int, ...]:
