@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..transforms import KnownPairs, RandomAppearance
+from ..transforms import KnownPairs, PairAugmentation, RandomAppearance
 from ..utils import plain
 
 Prepared = tuple[Tensor, dict[str, Tensor], tuple[Tensor], dict[str, Any]]
 KNOWN = ("fixed", "moving", "fixed_label", "moving_label", "fixed_to_moving")
+IMAGES_AND_LABELS = ("fixed", "moving", "fixed_label", "moving_label")
 
 
 class PrepareKnownPairs:
@@ -56,3 +57,32 @@ def prepare_label_pairs(
     """As :func:`prepare_pairs`, with the labels in the place of the images."""
     labels = {"fixed": batch["fixed_label"], "moving": batch["moving_label"]}
     return prepare_pairs({**batch, **labels}, device, non_blocking)
+
+
+class PrepareImagePairs:
+    """Passes pairs of images on, with labels where there are some, changed at random; MONAI's ``prepare_batch``.
+
+    Args:
+        augmentation: changes pose and intensities on the training device; ``None`` leaves them.
+    """
+
+    def __init__(self, augmentation: PairAugmentation | None = None) -> None:
+        self.augmentation = augmentation
+
+    def __call__(
+        self, batch: Mapping[str, Any], device: str | torch.device | None = None, non_blocking: bool = False
+    ) -> Prepared:
+        """``fixed``, ``moving`` (B, 1, *spatial) and labels where present to (fixed, all of these, (moving,), {})."""
+        pair = {
+            key: plain(batch[key]).to(device, non_blocking=non_blocking) for key in IMAGES_AND_LABELS if key in batch
+        }
+        if self.augmentation is not None:
+            pair = self.augmentation(pair)
+        return pair["fixed"], pair, (pair["moving"],), {}
+
+
+def prepare_image_pairs(
+    batch: Mapping[str, Any], device: str | torch.device | None = None, non_blocking: bool = False
+) -> Prepared:
+    """Pairs of images as they are, for evaluation; see :class:`PrepareImagePairs`."""
+    return PrepareImagePairs()(batch, device, non_blocking)

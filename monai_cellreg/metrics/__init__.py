@@ -11,9 +11,11 @@ from .landmark import (
     landmark_errors,
 )
 from .overlap import LabelDice, LabelIoU, MaskIoU, registration_iou
+from .similarity import Correlation
 from .surface import HausdorffDistance, MeanSurfaceDistance
 
 __all__ = [
+    "Correlation",
     "FoldingFraction",
     "GridError",
     "HausdorffDistance",

@@ -6,6 +6,7 @@ from .intensity import NormalizePercentiles, NormalizePercentilesd, RandAppearan
 from .known_deformation import KnownPairKeys, RandKnownDeformationd
 from .known_pairs import DeformationRange, KnownPairs
 from .nuclei import CropSettings, crop_nuclei
+from .pair_augmentation import AugmentationRange, PairAugmentation
 from .pose import PoseRange, RandPairPosed
 from .pseudo_label import pseudo_label
 from .resizing import PadToMultipled, ResizeWithLandmarksd
@@ -13,6 +14,7 @@ from .stains import RandStain, RandStaind, SeparateStains, SeparateStainsd
 
 __all__ = [
     "AppearanceRange",
+    "AugmentationRange",
     "CropSettings",
     "DeformationRange",
     "KnownPairKeys",
@@ -20,6 +22,7 @@ __all__ = [
     "NormalizePercentiles",
     "NormalizePercentilesd",
     "PadToMultipled",
+    "PairAugmentation",
     "PoseRange",
     "RandAppearance",
     "RandAppearanced",

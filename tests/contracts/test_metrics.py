@@ -58,6 +58,7 @@ METRICS: dict[str, tuple[Callable[[], metrics.pairwise.PairMetric], Callable[[in
     "log-jacobian": (lambda: metrics.LogJacobianSpread(border=1), smooth_fields),
     "grid error": (metrics.GridError, smooth_fields),
     "inverse consistency": (metrics.InverseConsistencyError, smooth_fields),
+    "correlation": (metrics.Correlation, masks),
     "mask iou": (metrics.MaskIoU, masks),
     "dice": (lambda: metrics.LabelDice([1, 2]), label_maps),
     "iou": (lambda: metrics.LabelIoU([1, 2]), label_maps),

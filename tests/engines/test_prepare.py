@@ -7,8 +7,14 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from monai_cellreg.engines import PrepareKnownPairs, prepare_label_pairs, prepare_pairs
-from monai_cellreg.transforms import KnownPairs, RandomAppearance
+from monai_cellreg.engines import (
+    PrepareImagePairs,
+    PrepareKnownPairs,
+    prepare_image_pairs,
+    prepare_label_pairs,
+    prepare_pairs,
+)
+from monai_cellreg.transforms import KnownPairs, PairAugmentation, RandomAppearance
 
 SIZE = (16, 24)
 KNOWN = {"fixed", "moving", "fixed_label", "moving_label", "fixed_to_moving"}
@@ -71,3 +77,23 @@ def test_pairs_of_a_batch_are_passed_on_plain() -> None:
     for name, value in truth.items():
         assert type(value) is torch.Tensor
         assert torch.equal(value, made()[name].as_tensor())
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_image_pairs_are_passed_on_with_the_labels_there_are(labels: bool) -> None:
+    names = {"fixed", "moving"} | ({"fixed_label", "moving_label"} if labels else set())
+    given = {name: made()[name] for name in names}
+    fixed, known, args, kwargs = prepare_image_pairs({**given, "group": ["a", "b"]}, "cpu")
+    assert known.keys() == names and kwargs == {}
+    assert fixed is known["fixed"] and len(args) == 1 and args[0] is known["moving"]
+    for name, value in known.items():
+        assert type(value) is torch.Tensor and torch.equal(value, given[name].as_tensor())
+
+
+def test_image_pairs_are_augmented_with_their_labels() -> None:
+    image = batch()["image"].as_tensor()
+    given = {"fixed": image, "moving": 1 - image, "fixed_label": (image > 0.5).float(), "group": ["a", "b"]}
+    fixed, known, (moving,), _ = PrepareImagePairs(PairAugmentation(torch.Generator().manual_seed(3)))(given)
+    expected = PairAugmentation(torch.Generator().manual_seed(3))({k: v for k, v in given.items() if k != "group"})
+    assert fixed is known["fixed"] and moving is known["moving"] and not torch.equal(fixed, image)
+    assert known.keys() == expected.keys() and all(torch.equal(known[name], expected[name]) for name in known)
