@@ -3,6 +3,7 @@
 from .affine import AffineField, AffineTransform
 from .bspline import BSplineField, BSplineTransform, fit_bspline
 from .bspline_lattice import control_lattice
+from .bspline_patches import PatchBSplineField
 from .dense import DenseField, DenseTransform
 from .derivatives import voxel_jacobian, voxel_jacobian_determinant
 from .elastix import from_elastix
@@ -35,6 +36,7 @@ __all__ = [
     "InverseTransform",
     "InversionReport",
     "Pair",
+    "PatchBSplineField",
     "RadialBasisField",
     "RadialBasisTransform",
     "RobustFit",

@@ -1,9 +1,11 @@
 """Networks for registration."""
 
 from .nets import (
+    DIRNET_VARIANTS,
     Cascade,
     CascadeMaps,
     ControlPointRegressor,
+    DIRNet,
     FlowNet,
     JointSegmentationRegistration,
     SegmentationUNet,
@@ -16,6 +18,8 @@ __all__ = [
     "Cascade",
     "CascadeMaps",
     "ControlPointRegressor",
+    "DIRNET_VARIANTS",
+    "DIRNet",
     "FlowNet",
     "JointSegmentationRegistration",
     "SegmentationUNet",

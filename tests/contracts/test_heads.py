@@ -20,6 +20,7 @@ from monai_cellreg.geometry import (
     AffineField,
     BSplineField,
     DenseField,
+    PatchBSplineField,
     RadialBasisField,
     SamplingGrid,
     SpatialTransform,
@@ -74,6 +75,10 @@ def vector_on_lattice(size: Size) -> Size:
     return len(size), *LATTICE[: len(size)]
 
 
+def vector_a_patch(size: Size) -> Size:
+    return len(size), *((s + 3) // 4 for s in size)
+
+
 def halved(size: Size) -> Size:
     return tuple((s + 1) // 2 for s in size)
 
@@ -91,6 +96,9 @@ HEADS = {
     "B-spline of order 1": Head(partial(bspline, order=1), vector_on_lattice),
     "B-spline of order 2": Head(partial(bspline, order=2), vector_on_lattice),
     "B-spline of order 3": Head(partial(bspline, order=3), vector_on_lattice),
+    "B-spline of patches, order 1": Head(partial(PatchBSplineField, patch_size=4, order=1), vector_a_patch),
+    "B-spline of patches, order 2": Head(partial(PatchBSplineField, patch_size=4, order=2), vector_a_patch),
+    "B-spline of patches, order 3": Head(partial(PatchBSplineField, patch_size=4, order=3), vector_a_patch),
     "dense": Head(DenseField, lambda s: (len(s), *s)),
     "velocity": Head(partial(VelocityField, steps=5), lambda s: (len(s), *s), scale=0.8),
     "velocity, coarser": Head(

@@ -2,6 +2,7 @@
 
 from .cascade import Cascade, CascadeMaps, Stage, cascade_of
 from .control_point_regressor import ControlPointRegressor
+from .dirnet import DIRNET_VARIANTS, DIRNet
 from .flownet import FlowNet
 from .joint import JointSegmentationRegistration
 from .segmentation_unet import SegmentationUNet
@@ -10,6 +11,8 @@ __all__ = [
     "Cascade",
     "CascadeMaps",
     "ControlPointRegressor",
+    "DIRNET_VARIANTS",
+    "DIRNet",
     "FlowNet",
     "JointSegmentationRegistration",
     "SegmentationUNet",

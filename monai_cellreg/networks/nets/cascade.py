@@ -95,17 +95,35 @@ class Cascade(nn.Module):
         """
         total, parameters, fields = before, [], []
         for stage in self.stages:
-            seen = moving if total is None else warp(moving, total)
-            found = stage(torch.cat([fixed, seen], dim=1))
-            steps = [stage.field(p) for p in found]
-            fields += [step if total is None else step + warp(total, step) for step in steps]
+            found = _found(stage, fixed, moving, total)
+            fields += [_after(stage.field(p), total) for p in found]
             total = fields[-1]
             parameters.append(found[-1])
         return CascadeMaps(parameters, fields)
 
+    def parameters_of(self, fixed: Tensor, moving: Tensor) -> list[Tensor]:
+        """The parameters of every stage, as :meth:`forward` finds them, without the fields that only a loss needs."""
+        total: Tensor | None = None
+        parameters: list[Tensor] = []
+        for stage in self.stages:
+            if parameters:
+                total = _after(self.stages[len(parameters) - 1].field(parameters[-1]), total)
+            parameters.append(_found(stage, fixed, moving, total)[-1])
+        return parameters
+
     def transforms(self, parameters: Sequence[Tensor]) -> list[SpatialTransform]:
         """The maps of the cube [-1, 1]^D that parameters of all stages mean, in the order in which they act."""
         return [stage.field.transform(p) for stage, p in zip(self.stages, parameters, strict=True)][::-1]
+
+
+def _found(stage: nn.Module, fixed: Tensor, moving: Tensor, total: Tensor | None) -> list[Tensor]:
+    """What a stage finds where the moving image is warped by the map so far."""
+    return stage(torch.cat([fixed, moving if total is None else warp(moving, total)], dim=1))
+
+
+def _after(step: Tensor, total: Tensor | None) -> Tensor:
+    """The field of a step that acts before the map so far."""
+    return step if total is None else step + warp(total, step)
 
 
 def cascade_of(
