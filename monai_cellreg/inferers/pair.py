@@ -11,11 +11,10 @@ from torch import Tensor
 
 from ..geometry import Pair, SamplingGrid, SpatialTransform, compose
 from ..networks import JointSegmentationRegistration, cube_to_world
-from ..transforms import normalise, pseudo_label, to_grey
+from ..transforms import normalise, pseudo_label
 from ..utils import plain
 from .refining import RefiningInferer
-
-SIDES = ("fixed", "moving")
+from .sides import SIDES, check_side, grey_side
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class PairPrediction:
 
     Args:
         transform: fixed world points to moving world points.
-        fixed: (1, 2, *image_size), the fixed image as the network saw it, and its heat map.
+        fixed: (1, 1 or 2, *image_size), the fixed image as the network saw it, and its heat map where there is one.
         moving: likewise.
         fixed_grid: where ``fixed`` lies.
         moving_grid: where ``moving`` lies.
@@ -55,6 +54,13 @@ class PairInferer:
     def __call__(self, pair: Pair, network: JointSegmentationRegistration) -> SpatialTransform:
         """The fixed-to-moving map of a pair; see :meth:`batch`."""
         return self.batch([pair], network)[0].transform
+
+    def account(self, pair: Pair, network: JointSegmentationRegistration) -> tuple[str, ...]:
+        """Which segmentations were registered, a sentence, where the network takes segmentations."""
+        if not network.takes_segmentations:
+            return ()
+        made = "Segmentations made from the images by thresholds were registered: labels of both were not given."
+        return ("The given labels were registered, not the images." if has_labels(pair) else made,)
 
     def batch(self, pairs: Sequence[Pair], network: JointSegmentationRegistration) -> list[PairPrediction]:
         """What one run of the network finds of pairs, whose images may differ in size.
@@ -94,21 +100,12 @@ def has_labels(pair: Pair) -> bool:
 
 def _door(pair: Pair, side: str, network: JointSegmentationRegistration) -> tuple[Tensor, SamplingGrid]:
     """One side as the network takes it, (1, 1, *size), and the grid on which it then lies."""
-    image, grid, size = getattr(pair, side), getattr(pair, f"{side}_grid"), network.image_size
-    if grid.spatial_dims != len(size) or image.shape[0] not in (1, 3):
-        raise ValueError(
-            f"{side} has shape {tuple(image.shape)}; expected one or three channels and {len(size)} axes (1, "
-            f"{', '.join('HW' if len(size) == 2 else 'DHW')}). Choose channels; take a slice of a volume"
-        )
+    grid, size = getattr(pair, f"{side}_grid"), network.image_size
+    check_side(pair, side, len(size))
     if network.takes_segmentations and has_labels(pair):
         mask = (plain(getattr(pair, f"{side}_label")) != 0).float()
         return _segmented(_resized(mask, size), side), grid.resized(size)
-    grey = to_grey(plain(image))
-    if not bool(torch.isfinite(grey).all()):
-        raise ValueError(f"{side} has values that are not finite; expected numbers. Replace NaN and infinity first")
-    if float(grey.max()) == float(grey.min()):
-        raise ValueError(f"{side} is constant ({float(grey.max()):g}); expected an image with something to align")
-    seen = _resized(normalise(grey[None])[0], size)
+    seen = _resized(normalise(grey_side(pair, side)[None])[0], size)
     if network.takes_segmentations:
         return _segmented(pseudo_label(seen), side), grid.resized(size)
     return seen[None], grid.resized(size)

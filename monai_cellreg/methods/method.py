@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from torch import nn
 
 from ..engines.instance import Registered
 from ..geometry import Pair, SpatialTransform
-from ..inferers import PairInferer
-from ..inferers.pair import has_labels
-from ..networks import JointSegmentationRegistration
+from ..inferers import PairPrediction
 from .refinement import Refinement
 
 
@@ -48,6 +48,16 @@ class BatchMethod(Method, Protocol):
         """The maps from fixed to moving world points, in the order of the pairs."""
 
 
+class Inferer(Protocol):
+    """Brings pairs to the kind of network that it was made for."""
+
+    def account(self, pair: Pair, network: Any) -> tuple[str, ...]:
+        """What a user should know of how the pair is registered, a sentence each."""
+
+    def batch(self, pairs: Sequence[Pair], network: Any) -> list[PairPrediction]:
+        """What the network finds of pairs."""
+
+
 class LearnedMethod:
     """A trained network with the inferer that brings pairs to it.
 
@@ -57,9 +67,7 @@ class LearnedMethod:
         refinement: improves each map by optimisation; none when omitted.
     """
 
-    def __init__(
-        self, network: JointSegmentationRegistration, inferer: PairInferer, refinement: Refinement | None = None
-    ) -> None:
+    def __init__(self, network: nn.Module, inferer: Inferer, refinement: Refinement | None = None) -> None:
         self.network, self.inferer, self.refinement = network, inferer, refinement
 
     def register(self, pair: Pair) -> SpatialTransform:
@@ -67,12 +75,8 @@ class LearnedMethod:
         return self.register_batch([pair])[0]
 
     def run(self, pair: Pair) -> Registered:
-        """The map, and which segmentations were registered where the network takes segmentations."""
-        account: tuple[str, ...] = ()
-        if self.network.takes_segmentations:
-            made = "Segmentations made from the images by thresholds were registered: labels of both were not given."
-            account = ("The given labels were registered, not the images." if has_labels(pair) else made,)
-        return Registered(self.register(pair), account)
+        """The map, and what the inferer says of it."""
+        return Registered(self.register(pair), self.inferer.account(pair, self.network))
 
     def register_batch(self, pairs: Sequence[Pair]) -> list[SpatialTransform]:
         """The maps of several pairs, found in one run of the network, each then refined on its own."""

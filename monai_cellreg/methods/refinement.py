@@ -52,13 +52,15 @@ class Refinement:
 
 
 class _ImagesAndHeatMaps(nn.Module):
-    """The loss of images and heat maps, the first and the second channel."""
+    """The loss of images and, where there are any, heat maps: the first and the second channel."""
 
     def __init__(self, spatial_dims: int, overlap: float) -> None:
         super().__init__()
         self.correlation, self.overlap = LocalAndGlobalCorrelation(spatial_dims, WINDOW, 1.0), overlap
 
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Both (1, 2, *spatial); there are no masks, so there is no weight."""
+        """Both (1, 1 or 2, *spatial); there are no masks, so there is no weight."""
         images = self.correlation(pred[:, :1], target[:, :1], weight)
+        if pred.shape[1] == 1:  # a network without heat maps
+            return images
         return images + self.overlap * functional.mse_loss(pred[:, 1:], target[:, 1:])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from ..geometry import RegisteredTransform, resample
+from ..geometry import DenseTransform, RegisteredTransform, resample
 from ..utils import plain
 from .images import ImageLike, as_image, in_layout
 from .known import Known
@@ -68,8 +68,10 @@ def register(
     seconds = time.perf_counter() - start
     transform = RegisteredTransform(found, pair.fixed_grid, pair.moving_grid)
     data = plain(pair.moving)
-    warped = resample(data[None], transform, pair.fixed_grid, pair.moving_grid)[0].detach()
-    metrics = {"seconds": seconds, **measure(pair, transform, warped)}
+    # where all below reads the map, at the voxels, this is the map, and read much faster than a chain of splines
+    at_voxels = DenseTransform(transform.displacement(pair.fixed_grid).detach(), pair.fixed_grid)
+    warped = resample(data[None], at_voxels, pair.fixed_grid, pair.moving_grid)[0].detach()
+    metrics = {"seconds": seconds, **measure(pair, at_voxels, warped)}
     given: Tensor | np.ndarray = pair.fixed_grid.to_image(warped)
     if isinstance(moving, np.ndarray):
         given = in_layout(warped.numpy().astype(moving.dtype), moving)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..geometry import Pair, RegisteredTransform, SpatialTransform, resample, to_voxel_ddf, voxel_jacobian_determinant
 from ..metrics import registration_iou
+from ..metrics.similarity import correlation
 from ..transforms import to_grey
 from .agreement import agreement
 from .reporting import registration_page
@@ -84,5 +85,4 @@ def _turned(pair: Pair) -> float:
 
 
 def _ncc(a: Tensor, b: Tensor) -> float:
-    flat = torch.stack([to_grey(torch.as_tensor(x)).double().flatten() for x in (a, b)])
-    return float(torch.corrcoef(flat)[0, 1].nan_to_num())
+    return float(correlation(*(to_grey(torch.as_tensor(x))[None] for x in (a, b))))
