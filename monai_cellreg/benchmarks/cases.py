@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from .cases_listed import listed_pairs
 from .cases_simulated import simulated_nuclei
 from .cases_warps import known_warps
 
-__all__ = ["BUILT_IN", "Case", "load_case"]
+__all__ = ["BUILT_IN", "Case", "evenly_chosen", "load_case"]
 
 QUICK_PAIRS = 4
 
@@ -44,11 +44,18 @@ class Case:
         """At most ``count`` of the pairs, spread evenly; all for ``None``."""
         if count is None:
             return self
-        if count < 1:
-            raise ValueError(f"limit is {count}, expected a number of pairs of at least 1; leave it out for all")
-        names = list(self.pairs)
-        places = np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)
-        return replace(self, pairs={names[k]: self.pairs[names[k]] for k in places})
+        return replace(self, pairs={name: self.pairs[name] for name in evenly_chosen(list(self.pairs), count)})
+
+
+def evenly_chosen(names: Sequence[str], count: int) -> list[str]:
+    """At most ``count`` names of pairs, spread evenly, the first and the last among them.
+
+    Raises:
+        ValueError: for fewer than one.
+    """
+    if count < 1:
+        raise ValueError(f"limit is {count}, expected a number of pairs of at least 1; leave it out for all")
+    return [names[k] for k in np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)]
 
 
 def load_case(case: str | os.PathLike[str], *, quick: bool = False) -> Case:

@@ -8,10 +8,11 @@ import torch
 from ..geometry import Pair, SpatialTransform, resample, to_voxel_ddf
 from ..methods.evaluate import Evaluation, label_scores, landmark_scores, map_scores
 from ..metrics import image_diagonal
+from ..metrics.similarity import correlation
 from ..transforms import to_grey
 from ..utils import plain
 
-__all__ = ["pair_scores"]
+__all__ = ["image_correlation", "pair_scores"]
 
 
 @torch.no_grad()
@@ -41,9 +42,13 @@ def pair_scores(pair: Pair, transform: SpatialTransform) -> dict[str, float]:
         mean = Evaluation(labels=labels).mean
         scores |= {name: mean[name] for name in ("dice", "hd95")}
     if len(scores) == 1:
-        images = [to_grey(plain(x)).flatten() for x in (pair.fixed, _warped(pair, pair.moving, transform))]
-        scores["ncc"] = float(torch.corrcoef(torch.stack(images).double())[0, 1].nan_to_num())
+        scores["ncc"] = image_correlation(pair.fixed, _warped(pair, pair.moving, transform))
     return scores
+
+
+def image_correlation(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Correlation (NCC) of two images (C, *spatial), one or three channels; 0 where one is constant."""
+    return float(correlation(*(to_grey(plain(torch.as_tensor(x)))[None] for x in (first, second))))
 
 
 def _warped(pair: Pair, moving: torch.Tensor, transform: SpatialTransform, mode: str = "linear") -> torch.Tensor:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..utils import check_positive, ensure_writable_dir
-from .nuclei_contenders import DEFAULT_METHODS, check_methods, named_contenders, network_contender
+from .contenders import check_methods, named_contenders
+from .nuclei_contenders import DEFAULT_METHODS, network_contender
 from .nuclei_files import GALLERY, write_nuclei_results
 from .nuclei_gallery import save_nuclei_gallery
 from .nuclei_networks import NETWORKS
@@ -41,7 +42,7 @@ class NucleiSettings:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        check_methods(self.methods)
+        check_methods(self.methods, NETWORKS)
         check_positive("threads", self.threads)
 
 

@@ -11,7 +11,7 @@ from ..geometry import Pair, SpatialTransform, resample, to_voxel_ddf
 from ..report import PairPicture, save_before_after
 from ..utils import plain
 from .cases_summary import UNREGISTERED
-from .nuclei_contenders import Contender
+from .contenders import Contender
 from .nuclei_sequences import Sequences
 from .nuclei_summary import NucleiSummary
 

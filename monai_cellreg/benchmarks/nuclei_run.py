@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from .. import __version__
-from ..geometry import AffineTransform, Pair, SpatialTransform, resample
+from ..geometry import Pair, SpatialTransform, resample
 from ..methods.evaluate import map_scores
 from ..metrics import registration_iou
 from ..utils import plain
 from .cases_summary import UNREGISTERED
+from .contenders import Contender, found_scores, identity_map
 from .journal import Journal, Row
-from .nuclei_contenders import Contender, Found
+from .nuclei_contenders import segmented
 from .nuclei_sequences import Sequences
 from .threads import limited_threads
 
@@ -100,31 +100,19 @@ def measured(
 
 def _film_rows(pairs: Sequence[Pair], contender: Contender | None) -> list[Row]:
     """What a method reaches on the later frames of a film; without one, the unregistered frames."""
-    identity = AffineTransform(np.eye(pairs[0].fixed_grid.spatial_dims + 1))
     if contender is None:
         head = {"name": UNREGISTERED, "weights": "", "failure": None, "seconds": 0.0}
-        return [{**head, **frame_scores(pair, identity)} for pair in pairs]
+        return [{**head, **frame_scores(pair, identity_map(pair))} for pair in pairs]
     rows = []
     for pair, found in zip(pairs, contender.register(pairs), strict=True):
         head = {"name": contender.name, "weights": contender.weights}
-        rows.append({**head, **_scored(pair, found, identity), **_segmentation(pair, contender)})
+        rows.append({**head, **found_scores(pair, found, frame_scores), **_segmentation(pair, contender)})
     return rows
-
-
-def _scored(pair: Pair, found: Found, identity: SpatialTransform) -> Row:
-    """The scores of a map; of the identity where there is none, or one that has no scores."""
-    failure = found.failure
-    if found.transform is not None:
-        try:
-            return {"failure": None, "seconds": found.seconds, **frame_scores(pair, found.transform)}
-        except Exception as error:
-            failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return {"failure": failure, "seconds": found.seconds, **frame_scores(pair, identity)}
 
 
 def _segmentation(pair: Pair, contender: Contender) -> Row:
     """The IoU of the mask that the method finds in the later frame with its label, of methods that segment."""
-    mask = contender.segmented(pair.moving)
+    mask = segmented(contender, pair.moving)
     if mask is None:
         return {}
     label = plain(torch.as_tensor(pair.moving_label))[None] > 0

@@ -19,7 +19,7 @@ from ..data.synthetic_sequence import simulate_sequence
 from ..geometry import Pair, SamplingGrid
 from .cases_simulated import FIRST_SEED
 
-__all__ = ["PAPER_FRAMES", "Film", "Sequences", "simulated_films", "tracked_nuclei", "without_labels"]
+__all__ = ["PAPER_FRAMES", "Film", "Sequences", "simulated_films", "tracked_nuclei"]
 
 PAPER_FRAMES = (7, 13)
 """Frames of the paper's shortest and longest sequence."""
@@ -69,11 +69,6 @@ class Sequences:
             raise ValueError(f"limit is {count}, expected a number of sequences of at least 1; leave it out for all")
         chosen = spread([{"name": name} for name in self.films], count)
         return replace(self, films={item["name"]: self.films[item["name"]] for item in chosen})
-
-
-def without_labels(pair: Pair) -> Pair:
-    """The same images with nothing known of them."""
-    return Pair(pair.fixed, pair.moving, pair.fixed_grid, pair.moving_grid)
 
 
 def simulated_films(count: int, *, size: int, most_frames: int = PAPER_FRAMES[1]) -> Sequences:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from .markdown import markdown_table
 from .nuclei_networks import TABLES
 from .nuclei_summary import NucleiSummary, Score
 
@@ -24,19 +25,12 @@ def nuclei_tables(lines: Sequence[NucleiSummary], notes: Sequence[str] = ()) -> 
     for heading in TABLES:
         table = [line for line in lines if line.table == heading]
         if table:
-            parts += [f"## {heading}", _table(table), *_remarks(table)]
+            parts += [f"## {heading}", markdown_table(_columns(table)), *_remarks(table)]
     return "\n\n".join([*parts, *notes]) + "\n"
 
 
-def _table(lines: Sequence[NucleiSummary]) -> str:
-    shown = [(head, [cell(line) for line in lines]) for head, cell in COLUMNS]
-    columns = [[head, "---", *cells] for head, cells in shown if any(cells)]
-    widths = [max(map(len, column)) for column in columns]
-    rows = zip(*columns, strict=True)
-    return "\n".join(
-        "| " + " | ".join(c.ljust(w, "-" if c == "---" else " ") for c, w in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    )
+def _columns(lines: Sequence[NucleiSummary]) -> dict[str, list[str]]:
+    return {head: [cell(line) for line in lines] for head, cell in COLUMNS}
 
 
 def _remarks(lines: Sequence[NucleiSummary]) -> list[str]:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import re
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from tqdm import tqdm
-
 from ..methods import Method, bundle_method
 from ..utils import check_positive
 from .nuclei_networks import NETWORKS
-from .runs import LOG, WEIGHTS, evaluated, fingerprint, is_finished, settings_of, trained
+from .runs import WEIGHTS, evaluated, fingerprint, is_finished, settings_of, share_done, trained
+from .side_by_side import run_side_by_side
 
 __all__ = ["Recipe", "TrainedNetwork", "trained_networks"]
 
 BATCH_SIZE = 8
 VALIDATION_PAIRS = 96  # of each epoch, at most
-POLL_SECONDS = 2.0
 MADE = "made"  # folder of the figures on made pairs
 
 
@@ -138,11 +131,6 @@ class _Task:
         ready = self.given is not None or (self.resume and is_finished(self.folder))
         return ready and is_finished(self.folder / MADE)
 
-    def run_alone(self) -> TrainedNetwork:
-        """Runs in a process of its own, on one thread."""
-        torch.set_num_threads(1)
-        return self.run()
-
     def run(self) -> TrainedNetwork:
         """Trains and measures, as far as the folder lacks it."""
         entry, recipe = NETWORKS[self.name], self.recipe
@@ -155,11 +143,9 @@ class _Task:
         made = evaluated(entry.bundle, self.folder / MADE, told, weights=weights)
         return TrainedNetwork(self.name, self.seed, weights, size, made)
 
-    def epochs_done(self) -> int:
-        """Epochs that the log tells of."""
-        log = self.folder / LOG
-        told = re.findall(r"^epoch (\d+)/", log.read_text(encoding="utf-8"), re.MULTILINE) if log.is_file() else []
-        return min(int(told[-1]), self.recipe.max_epochs) if told else 0
+    def share_done(self) -> float:
+        """The share of the epochs that is done."""
+        return share_done(self.folder)
 
 
 def trained_networks(
@@ -183,41 +169,5 @@ def trained_networks(
     tasks = [
         _Task(name, seed, recipe, folder / f"{name}-{seed}", resume) for name in names for seed in range(recipe.seeds)
     ]
-    open_tasks = [task for task in tasks if not task.is_done]
-    if open_tasks:
-        epochs = len(open_tasks) * recipe.max_epochs
-        with (
-            _workers(min(recipe.jobs, len(open_tasks))) as pool,
-            tqdm(total=epochs, desc="training", unit="epoch", disable=not progress, leave=False) as bar,
-        ):
-            _watch([pool.submit(task.run_alone) for task in open_tasks], open_tasks, bar)
+    run_side_by_side([task for task in tasks if not task.is_done], recipe.jobs, progress=progress)
     return [replace(task, resume=True).run() for task in tasks]
-
-
-def _watch(futures: Sequence[Future[TrainedNetwork]], tasks: Sequence[_Task], bar: tqdm) -> None:
-    """Waits for all, or the first that fails, and shows how many epochs are done."""
-    waiting = set(futures)
-    while waiting:
-        done, waiting = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-        for future in done:
-            future.result()  # raises what the training has raised
-        epochs = [
-            task.recipe.max_epochs if future.done() else task.epochs_done()
-            for future, task in zip(futures, tasks, strict=True)
-        ]
-        bar.update(sum(epochs) - bar.n)
-
-
-@contextmanager
-def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes of their own for the trainings, which are ended when anything goes wrong here."""
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield pool
-    except BaseException:
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()  # what was trained is kept epoch by epoch
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)

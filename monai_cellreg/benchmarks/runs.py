@@ -6,8 +6,9 @@ import csv
 import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from hashlib import sha256
 from pathlib import Path
@@ -17,12 +18,23 @@ from ..methods import run_bundle
 from ..methods.json_files import write_json
 from ..utils import ensure_writable_dir
 
-__all__ = ["LOG", "WEIGHTS", "evaluated", "fingerprint", "is_finished", "settings_of", "trained"]
+__all__ = [
+    "WEIGHTS",
+    "evaluated",
+    "fingerprint",
+    "is_finished",
+    "learning_curve",
+    "settings_of",
+    "share_done",
+    "trained",
+]
 
 WEIGHTS, LAST, RECORD, LOG = "model.pt", "last.pt", "settings.json", "log.txt"
 
 
-def trained(name: str, folder: Path, settings: Mapping[str, Any], *, resume: bool = True) -> Path:
+def trained(
+    name: str, folder: Path, settings: Mapping[str, Any], *, overlays: Sequence[str] = (), resume: bool = True
+) -> Path:
     """Trains a bundle, unless the folder holds that very training; one that was stopped goes on where it was.
 
     What the bundle prints goes to ``log.txt``; ``settings.json`` keeps what it was told.
@@ -31,6 +43,7 @@ def trained(name: str, folder: Path, settings: Mapping[str, Any], *, resume: boo
         name: of the bundle.
         folder: of the run.
         settings: overrides of its ``train.json``.
+        overlays: further configuration files of the bundle, which change ``train.json`` before the overrides do.
         resume: ``False`` starts again whatever the folder holds.
 
     Returns:
@@ -39,7 +52,8 @@ def trained(name: str, folder: Path, settings: Mapping[str, Any], *, resume: boo
     Raises:
         ValueError: when the folder holds a training with other settings.
     """
-    told = json.loads(json.dumps({"bundle": name, **settings}))
+    files = {"overlays": list(overlays)} if overlays else {}
+    told = json.loads(json.dumps({"bundle": name, **files, **settings}))
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     record = _record(folder)
@@ -52,7 +66,7 @@ def trained(name: str, folder: Path, settings: Mapping[str, Any], *, resume: boo
         write_json(ensure_writable_dir(folder) / RECORD, {"settings": told, "finished": False})
         with _logged(folder / LOG):
             stopped = (folder / LAST).is_file()
-            run_bundle(name, [], {**settings, "output_dir": str(folder), "resume": stopped})
+            run_bundle(name, list(overlays), {**settings, "output_dir": str(folder), "resume": stopped})
         write_json(folder / RECORD, {"settings": told, "finished": True})
     return folder / WEIGHTS
 
@@ -92,9 +106,27 @@ def settings_of(folder: Path) -> dict[str, Any]:
     return _record(folder).get("settings", {})
 
 
+def share_done(folder: Path) -> float:
+    """The share of a training's epochs that its log tells of, from 0 to 1."""
+    told = re.findall(r"^epoch (\d+)/(\d+): ", _log_of(folder), re.MULTILINE)
+    return int(told[-1][0]) / int(told[-1][1]) if told else 0.0
+
+
+def learning_curve(folder: Path, metric: str) -> dict[int, float]:
+    """Epoch to the value of a metric of the validation, as the log of a training tells it; empty without a log."""
+    number = r"(-?(?:\d+\.\d+|nan|inf))"
+    told = re.findall(rf"^epoch (\d+)/\d+: (?:.* )?{re.escape(metric)} {number}", _log_of(folder), re.MULTILINE)
+    return {int(epoch): float(value) for epoch, value in told}
+
+
 def fingerprint(weights: Path) -> str:
     """Text that differs for other weights."""
     return sha256(weights.read_bytes()).hexdigest()[:16]
+
+
+def _log_of(folder: Path) -> str:
+    path = folder / LOG
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -8,18 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from monai_cellreg.benchmarks import nuclei_contenders
-from monai_cellreg.benchmarks.nuclei_contenders import (
-    DEFAULT_METHODS,
-    check_methods,
-    named_contenders,
-    network_contender,
-)
-from monai_cellreg.benchmarks.nuclei_sequences import Film, without_labels
+from monai_cellreg.benchmarks.contenders import check_methods, without_labels
+from monai_cellreg.benchmarks.nuclei_contenders import DEFAULT_METHODS, network_contender, segmented
+from monai_cellreg.benchmarks.nuclei_networks import NETWORKS
+from monai_cellreg.benchmarks.nuclei_sequences import Film
 from monai_cellreg.benchmarks.nuclei_training import TrainedNetwork
 from monai_cellreg.data.synthetic_sequence import simulate_sequence
 from monai_cellreg.geometry import SamplingGrid
-from monai_cellreg.methods import LearnedMethod, Method
+from monai_cellreg.methods import LearnedMethod
 from monai_cellreg.networks import JointSegmentationRegistration
 
 
@@ -73,36 +69,13 @@ def test_masks_are_those_of_the_network(tmp_path: Path, film: Film) -> None:
     scaled = ((image - float(low)) / float(high - low)).clamp(0, 1)
     with torch.no_grad():
         logits = contender.method.network.eval().logits(scaled[None].float())[0]
-    mask = contender.segmented(image)
+    mask = segmented(contender, image)
     assert mask is not None and mask.dtype == torch.bool
     assert int((mask != (logits > 0)).sum()) <= 2  # pixels at the threshold
     larger = SamplingGrid((64, 48)).to_image(torch.nn.functional.interpolate(image[None], (64, 48))[0])
-    assert contender.segmented(larger).shape == (1, 64, 48)
-    assert network_contender(network(tmp_path, "TPS", segment=False)).segmented(image) is None
+    assert segmented(contender, larger).shape == (1, 64, 48)
+    assert segmented(network_contender(network(tmp_path, "TPS", segment=False)), image) is None
 
 
-def test_methods_that_cannot_run_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = nuclei_contenders.load_method
-
-    def load(name: str) -> Method:
-        if name == "ants":
-            raise ImportError("antspyx is\nnot installed")
-        return real(name)
-
-    monkeypatch.setattr(nuclei_contenders, "load_method", load)
-    found, notes = named_contenders(["ants", "elastix", "joint"])
-    assert [(c.name, c.label, bool(c.weights)) for c in found] == [
-        ("elastix",) * 2 + (False,),
-        ("joint",) * 2 + (True,),
-    ]
-    assert notes == ["ants is left out: antspyx is not installed"]
-
-
-def test_names_are_checked() -> None:
-    check_methods(DEFAULT_METHODS)
-    with pytest.raises(ValueError, match="expected one or more different names"):
-        check_methods(["auto", "auto"])
-    with pytest.raises(ValueError, match="expected one or more different names"):
-        check_methods([])
-    with pytest.raises(ValueError, match="method is 'TPS-Jiont', expected one of"):
-        check_methods(["TPS-Jiont"])
+def test_names_are_known() -> None:
+    check_methods(DEFAULT_METHODS, NETWORKS)

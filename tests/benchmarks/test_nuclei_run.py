@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from monai_cellreg.benchmarks.nuclei_contenders import Contender
+from monai_cellreg.benchmarks.contenders import Contender
 from monai_cellreg.benchmarks.nuclei_run import frame_scores, measured
 from monai_cellreg.benchmarks.nuclei_sequences import Film, Sequences
 from monai_cellreg.geometry import AffineTransform, Pair, SpatialTransform

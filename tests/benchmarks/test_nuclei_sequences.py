@@ -9,7 +9,8 @@ import pytest
 import tifffile
 import torch
 
-from monai_cellreg.benchmarks.nuclei_sequences import Film, Sequences, simulated_films, tracked_nuclei, without_labels
+from monai_cellreg.benchmarks.contenders import without_labels
+from monai_cellreg.benchmarks.nuclei_sequences import Film, Sequences, simulated_films, tracked_nuclei
 from monai_cellreg.data.synthetic_sequence import simulate_sequence
 
 

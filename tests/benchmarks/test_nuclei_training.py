@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from monai_cellreg.benchmarks import nuclei_training, runs
+from monai_cellreg.benchmarks import runs, side_by_side
 from monai_cellreg.benchmarks.nuclei_training import Recipe, trained_networks
 from monai_cellreg.engines import StrictConfigWorkflow
 from monai_cellreg.methods import bundle_dir
@@ -43,7 +43,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
         return ThreadPoolExecutor(1)  # what is printed is caught for the whole process
 
     monkeypatch.setattr(runs, "run_bundle", listen)
-    monkeypatch.setattr(nuclei_training, "ProcessPoolExecutor", threads)
+    monkeypatch.setattr(side_by_side, "ProcessPoolExecutor", threads)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     return calls
 

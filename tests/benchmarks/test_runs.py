@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from monai_cellreg.benchmarks import runs
-from monai_cellreg.benchmarks.runs import evaluated, fingerprint, is_finished, settings_of, trained
+from monai_cellreg.benchmarks.runs import (
+    evaluated,
+    fingerprint,
+    is_finished,
+    learning_curve,
+    settings_of,
+    share_done,
+    trained,
+)
 
 METRICS = {"registration_iou", "unregistered_iou", "segmentation_iou", "grid_error_px", "folding_fraction"}
 Calls = list[tuple[str, list[str], dict[str, Any]]]
@@ -93,3 +101,27 @@ def test_figures_are_read_back_only_of_the_same_weights_and_settings(calls: Call
     assert fingerprint(weights) != before
     evaluated("joint", made, {"seed": 4}, weights=weights)
     assert len(calls) == 3
+
+
+def test_overlays_belong_to_the_settings(calls: Calls, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained("joint", run, {"seed": 3}, overlays=("evaluate.json",))
+    assert calls == [("joint", ["evaluate.json"], {"seed": 3, "output_dir": str(run), "resume": False})]
+    assert settings_of(run) == {"bundle": "joint", "overlays": ["evaluate.json"], "seed": 3}
+    with pytest.raises(ValueError, match="holds a training with the settings"):
+        trained("joint", run, {"seed": 3})
+
+
+def test_the_log_tells_how_far_a_training_is_and_how_good(tmp_path: Path) -> None:
+    assert share_done(tmp_path) == 0.0 and learning_curve(tmp_path, "ncc") == {}
+    lines = [
+        "epoch 1/8: folding 0.0100  ncc 0.5000  unregistered_ncc 0.3000",
+        "chatter ncc 0.9",
+        "epoch 2/8: ncc 0.6000",
+    ]
+    lines += ["epoch 2/8: a 1.0000  ncc 0.6500", "epoch 3/8: ncc nan", "epoch 4/8: ncc -0.1250"]
+    (tmp_path / "log.txt").write_text("\n".join(lines) + "\n")
+    assert share_done(tmp_path) == 0.5
+    curve = learning_curve(tmp_path, "ncc")
+    assert list(curve) == [1, 2, 3, 4] and [curve[1], curve[2], curve[4]] == [0.5, 0.65, -0.125]
+    assert learning_curve(tmp_path, "unregistered_ncc") == {1: 0.3}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from .benchmark_nuclei import NUCLEI, add_nuclei_options, given_nuclei_options, run_nuclei_case
+from .benchmark_cardiac import run_cardiac_case
+from .benchmark_mnist import run_mnist_case
+from .benchmark_nuclei import run_nuclei_case
+from .benchmark_options import CARDIAC, MNIST, NUCLEI, add_case_options, check_case_options
 from .options import DONE, Commands, add_command, add_quiet, shows_progress
 
 EXAMPLES = """
@@ -15,12 +18,18 @@ monai-cellreg benchmark nuclei --quick
 monai-cellreg benchmark nuclei --data my_films --limit 20 --methods TPS-Joint TPS-Joint-Cycle elastix --seeds 3
 monai-cellreg benchmark nuclei --data my_films --train my_images --max_epochs 20 --amp --out runs/nuclei
 monai-cellreg benchmark nuclei --data other_films --weights runs/nuclei/networks --out runs/others
+monai-cellreg benchmark cardiac --quick
+monai-cellreg benchmark cardiac --data ACDC --held_out 6 --out runs/hearts
+monai-cellreg benchmark cardiac --data sunnybrook --held_out 2 --methods elastix-paper dirnet-cardiac auto
+monai-cellreg benchmark mnist --data MNIST --pairs 1000 --out runs/digits
 """
 CASES = """A case is simulated-nuclei (films of simulated nuclei with exact labels and maps), known-warps (micrographs
 that come with scikit-image, warped by known maps), a CSV file with the columns fixed and moving (image files, relative
-to the CSV file) and, where they are known, fixed_label, moving_label, fixed_points and moving_points, or nuclei (the
-paper's tables of registering films of nuclei, networks and all). Finished pairs are kept in OUT/rows.jsonl: a run that
-was stopped goes on where it was."""
+to the CSV file) and, where they are known, fixed_label, moving_label, fixed_points and moving_points, or the tables and
+pictures of a paper, networks and all: nuclei (films of nuclei), cardiac (slices of the heart, DIRNet) or mnist (digits,
+DIRNet). Finished pairs are kept in OUT/rows.jsonl: a run that was stopped goes on where it was."""
+
+RUNS = {NUCLEI: run_nuclei_case, CARDIAC: run_cardiac_case, MNIST: run_mnist_case}
 
 
 def add(commands: Commands) -> None:
@@ -28,13 +37,16 @@ def add(commands: Commands) -> None:
     what = "compare methods on the pairs of a case"
     parser = add_command(commands, "benchmark", _run, what=what, examples=EXAMPLES)
     parser.description = f"{parser.description}\n\n{CASES}"
-    parser.add_argument("case", metavar="CASE", help="simulated-nuclei, known-warps, a CSV file or nuclei")
+    parser.add_argument(
+        "case", metavar="CASE", help="simulated-nuclei, known-warps, a CSV file, nuclei, cardiac or mnist"
+    )
     parser.add_argument(
         "--methods",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="methods; each is tested against the best (nuclei: against the one above; all of them by default)",
+        help="methods; each is tested against the best (nuclei: the one above; cardiac, mnist: elastix-paper; these "
+        "three have defaults)",
     )
     parser.add_argument("--quick", action="store_true", help="few and small, to try things in a minute or two")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N pairs (nuclei: films), spread evenly")
@@ -49,22 +61,18 @@ def add(commands: Commands) -> None:
         help="go on where a run in the same folder was stopped (default), or start again",
     )
     add_quiet(parser)
-    add_nuclei_options(parser)
+    add_case_options(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
-    run = run_nuclei_case if options.case == NUCLEI else _run_pairs
+    check_case_options(options)
     try:
-        return run(options)
+        return RUNS.get(options.case, _run_pairs)(options)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"what is finished is kept in {options.out}; the same command goes on there") from error
 
 
 def _run_pairs(options: argparse.Namespace) -> int:
-    if given := given_nuclei_options(options):
-        raise ValueError(
-            f"--{given[0]} is an option of the case {NUCLEI} alone, but the case is {options.case!r}; leave it out"
-        )
     if not options.methods:
         raise ValueError("methods is empty; expected --methods and one or more names, such as auto elastix")
     from monai_cellreg.benchmarks.cases import load_case

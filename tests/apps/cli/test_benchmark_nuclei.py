@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image
 
 from monai_cellreg.apps.cli import main
-from monai_cellreg.benchmarks import nuclei, nuclei_training
+from monai_cellreg.benchmarks import nuclei, side_by_side
 from monai_cellreg.benchmarks.nuclei import NucleiSettings
 from monai_cellreg.benchmarks.nuclei_contenders import DEFAULT_METHODS, QUICK_METHODS
 from monai_cellreg.benchmarks.nuclei_sequences import Sequences
@@ -85,7 +85,9 @@ def test_wrong_options_are_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = refused(["benchmark", "known-warps", "--methods", "auto", "--seeds", 3])
-    assert text.startswith("--seeds is an option of the case nuclei alone, but the case is 'known-warps'; leave it out")
+    assert text == (
+        "--seeds is an option of the cases nuclei, cardiac and mnist, but the case is 'known-warps'; leave it out"
+    )
     assert "--amp is an option" in refused(["benchmark", "simulated-nuclei", "--methods", "auto", "--amp"])
     assert refused(["benchmark", "nuclei", "--data", folder, "--films", 2]).startswith("films is 2 beside --data")
     assert "method is 'TPSS', expected one of" in refused(["benchmark", "nuclei", "--methods", "TPSS"])
@@ -98,7 +100,7 @@ def test_wrong_options_are_refused(
 def test_a_tiny_run_leaves_networks_tables_and_pictures(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(nuclei_training, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(1))
+    monkeypatch.setattr(side_by_side, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(1))
     out = tmp_path / "out"
     words = ["benchmark", "nuclei", "--quick", "--data", folder, "--frame_size", 32, "--image_size", 32]
     words += ["--max_epochs", 1, "--simulated", 8, "--methods", "joint", "Affine", "--out", out]
