@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils import check_spatial
 from .bspline_kernel import read_spline
 from .bspline_lattice import axis_matrices, check_control_shape, control_lattice, refined_lattice
 from .grid import SamplingGrid
-from .separable import apply_separable
+from .separable import SeparableField, apply_separable
 from .transform import SpatialTransform
 
 WORST_CONDITION = 1e6  # of the matrix of one axis; about 40 for a lattice laid over its grid
@@ -78,7 +78,7 @@ class BSplineTransform(SpatialTransform):
         return BSplineTransform(coefficients, lattice, order=self.order)
 
 
-class BSplineField(nn.Module):
+class BSplineField(SeparableField):
     """Displacements of B-spline control points to a voxel displacement field, by one small matrix an axis.
 
     Convention: displacements on the cube [-1, 1]^D of the image (see :attr:`SamplingGrid.cube_to_world`), components in
@@ -106,22 +106,16 @@ class BSplineField(nn.Module):
         control_shape: Sequence[int] | None = None,
         order: int = 3,
     ) -> None:
-        super().__init__()
         grid = SamplingGrid(tuple(spatial_size))
         lattice = control_lattice(grid, control_spacing=control_spacing, control_shape=control_shape, order=order)
+        super().__init__(grid, axis_matrices(grid, lattice, order) or [])
         on_cube = np.linalg.inv(grid.cube_to_world) @ lattice.affine
         self.order, self.lattice = order, SamplingGrid(lattice.shape, on_cube)
         self.parameter_shape = (grid.spatial_dims, *lattice.shape)
-        for axis, matrix in enumerate(axis_matrices(grid, lattice, order) or []):
-            self.register_buffer(f"matrix_{axis}", matrix.float(), persistent=False)
-        half = torch.as_tensor(grid.cube_to_world.diagonal()[:-1].copy())
-        self.register_buffer("voxels_per_unit", half.float().reshape(-1, *[1] * grid.spatial_dims), persistent=False)
 
     def forward(self, parameters: Tensor) -> Tensor:
         """(B, D, *control_shape) control point displacements to a voxel field (B, D, *spatial_size)."""
-        matrices = [self.get_buffer(f"matrix_{axis}") for axis in range(self.parameter_shape[0])]
-        with torch.autocast(parameters.device.type, enabled=False):
-            return apply_separable(parameters.float() * self.get_buffer("voxels_per_unit"), matrices)
+        return self.voxel_field(parameters)
 
     def transform(self, parameters: Tensor) -> BSplineTransform:
         """The map of the cube [-1, 1]^D that the displacements (B, D, *control_shape) mean."""

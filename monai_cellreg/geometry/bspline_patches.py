@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils import check_choice, check_positive
 from .bspline import BSplineTransform
 from .bspline_kernel import ORDERS
 from .bspline_lattice import axis_matrices
 from .grid import SamplingGrid
-from .separable import apply_separable
+from .separable import SeparableField, apply_separable
 
 
-class PatchBSplineField(nn.Module):
+class PatchBSplineField(SeparableField):
     """Displacements of the centres of patches to a voxel displacement field, by one small matrix an axis.
 
     A network that halves the resolution n times gives one answer a patch of ``2**n`` voxels; here each stays where it
@@ -41,35 +41,32 @@ class PatchBSplineField(nn.Module):
     """
 
     def __init__(self, spatial_size: Sequence[int], patch_size: int, *, order: int = 3) -> None:
-        super().__init__()
         check_positive("patch_size", patch_size)
         check_choice("order", order, ORDERS)
         grid = SamplingGrid(tuple(spatial_size))
         patches = tuple(math.ceil(size / patch_size) for size in grid.shape)
-        self.order, self.rings = order, math.ceil(order / 2)  # as many as the spline of a border voxel reads
+        rings = math.ceil(order / 2)  # as many as the spline of a border voxel reads
         to_index = np.diag([*[float(patch_size)] * grid.spatial_dims, 1.0])
-        to_index[:-1, -1] = (patch_size - 1) / 2 - self.rings * patch_size
-        lattice = SamplingGrid(tuple(n + 2 * self.rings for n in patches), to_index)
+        to_index[:-1, -1] = (patch_size - 1) / 2 - rings * patch_size
+        lattice = SamplingGrid(tuple(n + 2 * rings for n in patches), to_index)
+        repeats = [_repeats(n, rings) for n in patches]
+        matrices = axis_matrices(grid, lattice, order) or []
+        super().__init__(grid, [matrix @ repeat for matrix, repeat in zip(matrices, repeats, strict=True)])
+        self.order, self._repeats = order, repeats
         self.lattice = SamplingGrid(lattice.shape, np.linalg.inv(grid.cube_to_world) @ lattice.affine)
         self.parameter_shape = (grid.spatial_dims, *patches)
-        for axis, matrix in enumerate(axis_matrices(grid, lattice, order) or []):
-            self.register_buffer(f"matrix_{axis}", (matrix @ self._repeats(axis)).float(), persistent=False)
-        half = torch.as_tensor(grid.cube_to_world.diagonal()[:-1].copy())
-        self.register_buffer("voxels_per_unit", half.float().reshape(-1, *[1] * grid.spatial_dims), persistent=False)
 
     def forward(self, parameters: Tensor) -> Tensor:
         """(B, D, *patches) displacements of the patches to a voxel field (B, D, *spatial_size)."""
-        matrices = [self.get_buffer(f"matrix_{axis}") for axis in range(self.parameter_shape[0])]
-        with torch.autocast(parameters.device.type, enabled=False):
-            return apply_separable(parameters.float() * self.get_buffer("voxels_per_unit"), matrices)
+        return self.voxel_field(parameters)
 
     def transform(self, parameters: Tensor) -> BSplineTransform:
         """The map of the cube [-1, 1]^D that the displacements (B, D, *patches) mean."""
-        repeats = [self._repeats(axis).to(parameters.device) for axis in range(self.parameter_shape[0])]
+        repeats = [repeat.to(parameters.device) for repeat in self._repeats]
         return BSplineTransform(apply_separable(parameters.double(), repeats), self.lattice, order=self.order)
 
-    def _repeats(self, axis: int) -> Tensor:
-        """Matrix (control points, patches) of an axis: the control points outside take the outermost patch."""
-        patches = self.parameter_shape[1 + axis]
-        nearest = torch.arange(-self.rings, patches + self.rings).clamp(0, patches - 1)
-        return torch.eye(patches, dtype=torch.float64)[nearest]
+
+def _repeats(patches: int, rings: int) -> Tensor:
+    """Matrix (control points, patches) of an axis: the control points outside take the outermost patch."""
+    nearest = torch.arange(-rings, patches + rings).clamp(0, patches - 1)
+    return torch.eye(patches, dtype=torch.float64)[nearest]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..utils import format_shape
+from .grid import SamplingGrid
 
 
 def apply_separable(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
@@ -51,3 +52,27 @@ def _contract(values: Tensor, matrix: Tensor, axis: int) -> Tensor:
         return values @ matrix.T
     shape = (*values.shape[:axis], matrix.shape[0], *values.shape[axis + 1 :])
     return (matrix @ values.flatten(axis + 1)).reshape(shape)
+
+
+class SeparableField(nn.Module):
+    """What heads share whose voxel field is a tensor product of their parameters.
+
+    Args:
+        grid: of the image.
+        matrices: one an axis, (voxels, control points).
+    """
+
+    voxels_per_unit: Tensor
+
+    def __init__(self, grid: SamplingGrid, matrices: Sequence[Tensor]) -> None:
+        super().__init__()
+        for axis, matrix in enumerate(matrices):
+            self.register_buffer(f"matrix_{axis}", matrix.float(), persistent=False)
+        half = torch.as_tensor(grid.cube_to_world.diagonal()[:-1].copy()).float()  # a unit of the cube in voxels
+        self.register_buffer("voxels_per_unit", half.reshape(-1, *[1] * grid.spatial_dims), persistent=False)
+
+    def voxel_field(self, parameters: Tensor) -> Tensor:
+        """Displacements of control points (B, D, *control) on the cube to a voxel field (B, D, *grid.shape)."""
+        matrices = [self.get_buffer(f"matrix_{axis}") for axis in range(parameters.shape[1])]
+        with torch.autocast(parameters.device.type, enabled=False):
+            return apply_separable(parameters.float() * self.voxels_per_unit, matrices)
