@@ -13,12 +13,14 @@ import pytest
 import torch
 
 from monai_cellreg.apps.cli import build_parser, main
-from monai_cellreg.apps.cli.bundle import STEPS, parse_overrides
+from monai_cellreg.apps.cli.bundle import overlays_of, parse_overrides
 from monai_cellreg.engines import StrictConfigWorkflow
 from monai_cellreg.methods import bundle_dir, method_names
+from monai_cellreg.methods.bundles import bundle_files
 
 ROOT = Path(__file__).resolve().parents[1]
-BUNDLES = ("joint", "segreg")
+BUNDLES = ("joint", "segreg", "dirnet")
+NUCLEI = ("joint", "segreg")
 PAGES = ("README.md", *(f"bundles/{name}/README.md" for name in BUNDLES))
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -71,8 +73,7 @@ def test_commands_of_ours_are_understood(words: list[str]) -> None:
         return
     options, rest = build_parser().parse_known_args(words[1:])
     if options.command == "bundle":
-        files = [str(bundle_dir(options.bundle) / file) for file in ("train.json", *STEPS[options.step][1])]
-        StrictConfigWorkflow(files, overrides=parse_overrides(rest))
+        StrictConfigWorkflow(bundle_files(options.bundle, overlays_of(options)), overrides=parse_overrides(rest))
     else:
         assert rest == [] and getattr(options, "method", "auto") in method_names()
         assert set(getattr(options, "methods", [])) <= set(method_names())
@@ -118,8 +119,9 @@ def test_settings_of_the_table_exist(bundle: str) -> None:
 @pytest.mark.parametrize(
     ("bundle", "key"),
     [
-        *((bundle, key) for bundle in BUNDLES for key in ("image_size", "transformer", "control_shape")),
-        *((bundle, f"objective::terms::{term}::weight") for bundle in BUNDLES for term in ("bending", "flow")),
+        *((bundle, key) for bundle in NUCLEI for key in ("image_size", "transformer", "control_shape")),
+        *((bundle, f"objective::terms::{term}::weight") for bundle in NUCLEI for term in ("bending", "flow")),
+        *(("dirnet", key) for key in ("image_size", "variant", "affine", "held_out", "validation_subjects")),
         ("joint", "registers"),
         ("joint", "frozen"),
         ("joint", "patience"),

@@ -13,6 +13,7 @@ from .pairs_of_groups import PairsOfGroups
 from .readers import ImageReadError, read_grid, read_image, read_label
 from .split import split_by_group
 from .synthetic import simulated_items
+from .synthetic_digits import simulated_digits, write_digits
 from .synthetic_events import HARD_FILMS
 from .synthetic_heart import simulated_cardiac
 from .synthetic_sequence import NucleusSequence, simulate_sequence
@@ -45,11 +46,13 @@ __all__ = [
     "read_mnist",
     "simulate_sequence",
     "simulated_cardiac",
+    "simulated_digits",
     "simulated_items",
     "split_by_group",
     "spread",
     "training_items",
     "write_cell_tracking",
+    "write_digits",
     "write_image",
     "write_mp4",
     "write_ome_tiff",

@@ -37,6 +37,11 @@ def _optimisation(name: str, deformable: DeformableSettings | None, what: str) -
     return MethodEntry(partial(Optimisation, name, AutoSettings(deformable=deformable)), what, is_guided=True)
 
 
+def _dirnet(overlay: str, what: str, *, dims: tuple[int, ...]) -> MethodEntry:
+    make = partial(bundle_method, "dirnet", overlays=(f"train_{overlay}.json",))
+    return MethodEntry(make, f"network of the bundle dirnet, for {what}", dims=dims)
+
+
 METHODS: Mapping[str, MethodEntry] = {
     "auto": _optimisation(
         "auto", DeformableSettings(), "optimises any pair: affine, then a dense field; chooses by the images"
@@ -54,6 +59,9 @@ METHODS: Mapping[str, MethodEntry] = {
     "segreg": MethodEntry(
         partial(bundle_method, "segreg"), "network of the bundle segreg, for segmented nuclei: their labels", dims=(2,)
     ),
+    "dirnet-cardiac": _dirnet("cardiac", "short-axis slices of the heart, one patient's time points", dims=(2,)),
+    "dirnet-hippocampus": _dirnet("brain", "crops around the hippocampus, of two people", dims=(3,)),
+    "dirnet-mnist": _dirnet("mnist", "handwritten digits of one class", dims=(2,)),
     "elastix": MethodEntry(Elastix, "elastix: rigid, affine, B-spline; mutual information"),
     "simpleitk": MethodEntry(SimpleITKBSpline, "SimpleITK: affine, B-spline; mutual information"),
     "simpleitk-affine": MethodEntry(SimpleITKAffine, "SimpleITK: affine; mutual information"),

@@ -185,7 +185,7 @@ def _draw_grid(axis: Axes, displacement_vox: NDArray[np.floating]) -> None:
 
 
 def iou_table(rows: Sequence[Mapping[str, str | float]]) -> str:
-    """An aligned plain-text table with a row of means below two or more rows.
+    """An aligned plain-text table with a row of means, of what is not NaN, below two or more rows.
 
     Args:
         rows: at least one row; all rows have the keys of the first, which head the columns. Numbers get three decimals.
@@ -231,4 +231,5 @@ def _cell(value: str | float) -> str:
 
 def _mean_cell(values: Sequence[str | float]) -> str:
     numbers = [value for value in values if not isinstance(value, str)]
-    return _cell(float(np.mean(numbers))) if numbers else ""
+    known = [value for value in numbers if not np.isnan(value)]
+    return _cell(float(np.mean(known)) if known else np.nan) if numbers else ""

@@ -18,8 +18,19 @@ from monai.bundle import run
 from monai_cellreg.methods import run_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-BUNDLES = ("joint", "segreg")
+BUNDLES = ("joint", "segreg", "dirnet")
 Settings = dict[str, Any]
+TINY_DIRNET = {
+    "image_size": [32, 32],
+    "simulated": 1,
+    "variant": "B",
+    "levels": [2],
+    "channels": 4,
+    "pairs_per_epoch": 8,
+    "batch_size": 4,
+    "max_epochs": 1,
+    "validation_items": 4,
+}
 
 
 @dataclass(frozen=True)
@@ -28,15 +39,22 @@ class Bundle:
 
     Args:
         name: of its folder.
+        tiny: overrides with which it trains in seconds.
         trained: folder of a finished tiny training of a bundle, by its name.
     """
 
     name: str
+    tiny: Settings
     trained: Callable[[str], Path]
 
     @property
     def folder(self) -> Path:
         return ROOT / "bundles" / self.name
+
+    @property
+    def count_key(self) -> str:
+        """The setting that says how many pairs an epoch has."""
+        return "pairs_per_epoch" if "pairs_per_epoch" in self.tiny else "simulated"
 
     @property
     def run_dir(self) -> Path:
@@ -67,33 +85,52 @@ class Bundle:
 
 
 @pytest.fixture(scope="session")
-def trained(tiny: Settings, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def tinies(tiny: Settings) -> dict[str, Settings]:
+    """The overrides with which each bundle trains in seconds."""
+    return {name: TINY_DIRNET if name == "dirnet" else tiny for name in BUNDLES}
+
+
+@pytest.fixture(scope="session")
+def trained(
+    tinies: dict[str, Settings], tiny_run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """Gives a function from the name of a bundle to the folder of a finished tiny training."""
     folders = {"joint": tiny_run}
 
     def made(name: str) -> Path:
         if name not in folders:
             folders[name] = tmp_path_factory.mktemp("tiny") / name
-            run_bundle(name, [], {**tiny, "output_dir": str(folders[name])})
+            run_bundle(name, [], {**tinies[name], "output_dir": str(folders[name])})
         return folders[name]
 
     return made
 
 
+@pytest.fixture(scope="session")
+def bundles(tinies: dict[str, Settings], trained: Callable[[str], Path]) -> dict[str, Bundle]:
+    """The bundles by name."""
+    return {name: Bundle(name, tinies[name], trained) for name in BUNDLES}
+
+
 @pytest.fixture(params=BUNDLES)
-def bundle(request: pytest.FixtureRequest, trained: Callable[[str], Path]) -> Bundle:
+def bundle(request: pytest.FixtureRequest, bundles: dict[str, Bundle]) -> Bundle:
     """Every bundle."""
-    return Bundle(request.param, trained)
+    return bundles[request.param]
 
 
 @pytest.fixture
-def joint(trained: Callable[[str], Path]) -> Bundle:
-    return Bundle("joint", trained)
+def joint(bundles: dict[str, Bundle]) -> Bundle:
+    return bundles["joint"]
 
 
 @pytest.fixture
-def segreg(trained: Callable[[str], Path]) -> Bundle:
-    return Bundle("segreg", trained)
+def segreg(bundles: dict[str, Bundle]) -> Bundle:
+    return bundles["segreg"]
+
+
+@pytest.fixture
+def dirnet(bundles: dict[str, Bundle]) -> Bundle:
+    return bundles["dirnet"]
 
 
 @pytest.fixture(autouse=True)

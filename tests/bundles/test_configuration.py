@@ -19,7 +19,11 @@ from monai_cellreg.engines import StrictConfigWorkflow
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ("evaluate.json", "inference.json", "multi_gpu_train.json")
-Settings = dict[str, Any]
+CONFIGURATIONS = [
+    (path.parent.name, path.name)
+    for path in sorted((ROOT / "bundles").glob("*/*.json"))
+    if path.name != "metadata.json"
+]
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")  # MONAI's reminder that a bundle is code
 
@@ -29,23 +33,30 @@ def test_training_and_run_are_the_same(bundle: Any) -> None:
     assert train["training"] == train["run"] and evaluate["evaluating"] == evaluate["run"]
 
 
-@pytest.mark.parametrize("file", ["train.json", *OVERLAYS])
+def test_every_bundle_has_the_common_files(bundle: Any) -> None:
+    assert {"train.json", *OVERLAYS} <= {file for name, file in CONFIGURATIONS if name == bundle.name}
+
+
+@pytest.mark.parametrize(("bundle", "file"), CONFIGURATIONS, indirect=["bundle"])
 def test_all_that_a_file_names_exists(bundle: Any, file: str) -> None:
     text = bundle.text(file)
     targets = set(re.findall(r'"_target_": "([\w.]+)"', text)) | set(re.findall(r"\bmonai_cellreg(?:\.\w+)+", text))
-    assert len(targets) > (15 if file == "train.json" else 0)
+    assert len(targets) > {"train.json": 15}.get(file, 0 if file in OVERLAYS else -1)
     assert [target for target in sorted(targets) if not callable(pydoc.locate(target))] == []
     train = StrictConfigWorkflow(str(bundle.folder / "train.json")).parser
-    assert [key for key in bundle.content(file) if "::" in key and key not in train] == []
+    own = file not in OVERLAYS  # those bring keys of their own
+    names = [key for key in bundle.content(file) if own or "::" in key]
+    assert [key for key in names if key not in train and f"{key.rpartition('::')[0]}::_target_" not in train] == []
 
 
-@pytest.mark.parametrize("file", ["train.json", *OVERLAYS])
+@pytest.mark.parametrize(("bundle", "file"), CONFIGURATIONS, indirect=["bundle"])
 def test_all_that_a_file_refers_to_exists(bundle: Any, file: str) -> None:
     merged = StrictConfigWorkflow([str(bundle.folder / "train.json"), str(bundle.folder / file)]).parser
     references = set(re.findall(r"@(\w+(?:::\w+)*)", bundle.text(file)))
     assert [reference for reference in sorted(references) if reference not in merged] == []
 
 
+@pytest.mark.parametrize("bundle", ["joint", "segreg"], indirect=True)
 @pytest.mark.parametrize(
     ("file", "inferer"), [("evaluate.json", "validate::inferer::passes"), ("inference.json", "passes")]
 )
@@ -71,13 +82,14 @@ def test_files_of_the_bundle_are_its_own(bundle: Any) -> None:
     assert (bundle.folder / "models" / "model.pt").stat().st_size < 10_000_000  # small enough for git
 
 
-def test_monai_finds_the_parts_that_it_looks_for(bundle: Any, tiny: Settings, tmp_path: Path) -> None:
+def test_monai_finds_the_parts_that_it_looks_for(bundle: Any, tmp_path: Path) -> None:
     path = str(bundle.folder / "train.json")
-    workflow = ConfigWorkflow(path, workflow_type="train", **tiny, output_dir=str(tmp_path))
+    workflow = ConfigWorkflow(path, workflow_type="train", **bundle.tiny, output_dir=str(tmp_path))
     workflow.initialize()
     assert workflow.check_properties() == []
     assert Path(workflow.bundle_root).resolve() == bundle.folder
-    assert workflow.max_epochs == tiny["max_epochs"] and len(workflow.train_dataset) == tiny["simulated"]
+    assert workflow.max_epochs == bundle.tiny["max_epochs"]
+    assert len(workflow.train_dataset) == bundle.tiny[bundle.count_key]
     workflow.finalize()
 
 
@@ -103,7 +115,7 @@ def test_metadata_is_what_monai_expects(bundle: Any) -> None:
     size = bundle.content("train.json")["image_size"]
     form = metadata["network_data_format"]
     for part in (*form["inputs"].values(), *form["outputs"].values()):
-        assert part["spatial_shape"] == [size, size]
+        assert part["spatial_shape"] == (size if isinstance(size, list) else [size, size])
         assert len(part["channel_def"]) == part["num_channels"]
 
 

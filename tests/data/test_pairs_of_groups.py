@@ -95,3 +95,9 @@ def test_what_makes_no_pair_is_refused() -> None:
         PairsOfGroups(items(), 0)
     with pytest.raises(IndexError, match="index is 4; expected 0 to 3"):
         PairsOfGroups(items(), 4)[4]
+
+
+def test_pair_is_of_the_subject_of_its_fixed_image() -> None:
+    named = [{**item, "subject": f"s{number}"} for number, item in enumerate(items())]
+    for pairs in (PairsOfGroups(named, 9), PairsOfGroups(named, 9, generator=torch.Generator())):
+        assert all(pair["subject"] == f"s{numbers(pair)[0]}" for pair in pairs)

@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.inferers import SimpleInferer
 from scipy.ndimage import map_coordinates
-from torch import nn
+from torch import Tensor, nn
+
+from monai_cellreg.engines import image_pair_metrics, prepare_image_pairs, registration_ncc_metric
+from monai_cellreg.geometry import warp
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
@@ -88,3 +94,83 @@ def test_epochs_of_a_training_are_measured_afresh(prepare: Callable[..., Any], t
     metrics = prepare(tmp_path, max_epochs=2, learning_rate=0.0).run().metrics
     assert metrics[1]["unregistered_iou"] == metrics[2]["unregistered_iou"]
     assert metrics[1]["registration_iou"] == metrics[1]["unregistered_iou"]  # the identity
+
+
+SHIFT = (2.0, -3.0)
+
+
+class Shifting(nn.Module):
+    """Stands in for a network without heat maps: always answers the same shift."""
+
+    def forward(self, fixed: Tensor, moving: Tensor) -> dict[str, Tensor]:
+        field = torch.tensor(SHIFT).reshape(1, 2, 1, 1).expand(len(fixed), 2, *fixed.shape[2:])
+        return {"fixed_to_moving": field, "warped_moving": warp(moving, field)}
+
+
+def image_pairs(*, labelled: bool) -> list[dict[str, Any]]:
+    """Five pairs of smooth pictures, with labels 0 to 3 in stripes; the last lacks label 2 on both sides."""
+    rng = np.random.default_rng(0)
+    pairs: list[dict[str, Any]] = []
+    for k in range(5):
+        field = rng.normal(size=(2, 1, 16, 21)).cumsum(2).cumsum(3)
+        pairs.append({side: torch.from_numpy(image).float() for side, image in zip(SIDES, field, strict=True)})
+        pairs[-1]["group"] = "all"
+        if labelled:
+            values = rng.integers(0, 4, (2, 1, 4, 1)) % (2 if k == 4 else 4)
+            labels = np.repeat(values, 4, 2) * np.ones((1, 1, 1, 21))
+            pairs[-1] |= {f"{s}_label": torch.from_numpy(x).float() for s, x in zip(SIDES, labels, strict=True)}
+    return pairs
+
+
+SIDES = ("fixed", "moving")
+
+
+def shifted(image: Tensor, order: int) -> np.ndarray:
+    where = np.indices(image.shape[1:]) + np.array(SHIFT)[:, None, None]
+    return map_coordinates(image[0].double().numpy(), where, order=order, mode="nearest")
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean over the labels 1 and 2 that either has."""
+    known = [label for label in (1, 2) if (one == label).any() or (other == label).any()]
+    values = [2 * ((one == x) & (other == x)).sum() / ((one == x).sum() + (other == x).sum()) for x in known]
+    return float(np.mean(values)) if known else np.nan
+
+
+def metrics_of(pairs: list[dict[str, Any]], labels: list[int]) -> dict[str, float]:
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(pairs), batch_size=2),
+        network=Shifting(),
+        prepare_batch=prepare_image_pairs,
+        inferer=SimpleInferer(),
+        key_val_metric=registration_ncc_metric(),
+        additional_metrics=image_pair_metrics(labels),
+        decollate=False,
+    )
+    evaluator.run()
+    return evaluator.state.metrics
+
+
+def test_pairs_without_a_known_map_are_measured_by_their_images_and_labels() -> None:
+    pairs = image_pairs(labelled=True)
+    found = metrics_of(pairs, [1, 2])
+    fixed, moving = ([pair[side][0].numpy().ravel() for pair in pairs] for side in SIDES)
+    warped = [shifted(pair["moving"], 1).ravel() for pair in pairs]
+    expected = {
+        "unregistered_ncc": np.mean([np.corrcoef(*both)[0, 1] for both in zip(fixed, moving, strict=True)]),
+        "registration_ncc": np.mean([np.corrcoef(*both)[0, 1] for both in zip(fixed, warped, strict=True)]),
+        "unregistered_dice": np.nanmean([dice(*(pair[f"{side}_label"].numpy() for side in SIDES)) for pair in pairs]),
+        "registration_dice": np.nanmean(
+            [dice(pair["fixed_label"][0].numpy(), shifted(pair["moving_label"], 0)) for pair in pairs]
+        ),
+        "folding_fraction": 0.0,
+    }
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert abs(expected["registration_ncc"] - expected["unregistered_ncc"]) > 0.01
+    assert expected["registration_dice"] != pytest.approx(expected["unregistered_dice"], abs=0.01)
+
+
+def test_pairs_without_labels_are_measured_by_their_images() -> None:
+    found = metrics_of(image_pairs(labelled=False), [])
+    assert set(found) == {"registration_ncc", "unregistered_ncc", "folding_fraction"}

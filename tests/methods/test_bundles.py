@@ -23,8 +23,16 @@ def pair(film: NucleusSequence) -> Pair:
 
 
 def test_unknown_bundle_is_told_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"bundle is '\.\./joint', expected one of 'joint', 'segreg'; did"):
+    with pytest.raises(ValueError, match=r"bundle is '\.\./joint', expected one of 'dirnet', 'joint', 'segreg'; did"):
         bundle_dir("../joint")
+
+
+def test_unknown_overlay_is_told_the_known_ones() -> None:
+    known = "'evaluate.json', .*, 'paper.json', 'train_brain.json', 'train_cardiac.json', 'train_mnist.json'; did"
+    with pytest.raises(ValueError, match=f"overlay of dirnet is 'train_mnits.json', expected one of {known}"):
+        run_bundle("dirnet", ["train_mnits.json"], {})
+    with pytest.raises(ValueError, match="overlay of joint is 'metadata.json', expected one of 'evaluate.json', "):
+        bundle_method("joint", overlays=["metadata.json"])
 
 
 @pytest.mark.parametrize("name", ["joint", "segreg"])

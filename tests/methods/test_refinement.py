@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
-from monai_cellreg.geometry import AffineTransform, SamplingGrid
+from monai_cellreg.geometry import AffineTransform, SamplingGrid, resample
 from monai_cellreg.inferers import PairPrediction
 from monai_cellreg.methods import LearnedMethod, Refinement, refinement
 
@@ -76,6 +77,17 @@ def test_heat_maps_count_by_their_weight() -> None:
 
 def test_images_count_without_heat_maps() -> None:
     assert errors(Refinement(overlap=0.0)(predicted(outlined=False)).points).mean() < 0.35
+
+
+def test_images_of_a_network_without_heat_maps_are_followed() -> None:
+    given = predicted()
+    alone = replace(given, fixed=given.fixed[:, :1], moving=given.moving[:, :1])
+    found = Refinement()(alone)
+    assert errors(found.points).mean() < 0.35 < 1.5 < errors(ROUGH.points).mean()
+    warped = [resample(alone.moving, each, FIXED_GRID, MOVING_GRID) for each in (found, ROUGH)]
+    after, before = (np.corrcoef(image.ravel(), alone.fixed.ravel())[0, 1] for image in warped)
+    assert after > before + 0.1
+    np.testing.assert_array_equal(errors(found.points), errors(Refinement(overlap=7.0)(alone).points))
 
 
 def test_stiffer_and_shorter_refinements_follow_the_bend_less() -> None:

@@ -50,6 +50,23 @@ def test_a_method_whose_extra_is_missing_says_so(monkeypatch: pytest.MonkeyPatch
         load_method("ants")
 
 
+@pytest.mark.parametrize(
+    ("name", "overlay"), [("cardiac", "train_cardiac"), ("hippocampus", "train_brain"), ("mnist", "train_mnist")]
+)
+def test_dirnet_of_a_kind_of_images_is_the_bundle_with_its_overlay(name: str, overlay: str) -> None:
+    method, built = load_method(f"dirnet-{name}"), bundle_method("dirnet", overlays=[f"{overlay}.json"])
+    dims = METHODS[f"dirnet-{name}"].dims
+    assert dims == ((3,) if name == "hippocampus" else (2,)) and len(built.network.image_size) == dims[0]
+    assert not heeds_guides(f"dirnet-{name}")
+    rows = torch.linspace(0, 9, 37)
+    scene = sum(torch.meshgrid(*[(rows + k).sin() for k in range(dims[0])], indexing="ij"))
+    pair = Pair.of(scene[None], scene.roll(2, 0)[None])
+    points = np.array([[10.0, 20.0, 14.0], [21.0, 13.0, 9.0]])[:, : dims[0]]
+    found = [each.register(pair).points(points) for each in (method, built)]
+    np.testing.assert_array_equal(*found)
+    assert np.abs(found[0] - points).max() > 0.1
+
+
 @pytest.mark.parametrize("name", ["joint", "segreg"])
 def test_shipped_method_is_the_bundle_s(name: str, film: NucleusSequence) -> None:
     pair = Pair.of(*torch.from_numpy(film.images))

@@ -45,6 +45,19 @@ def test_baseline_sees_a_patch_with_its_margin_and_overlapping_patches_more() ->
     assert (rows.min(), rows.max()) == (32 - 7 - 4 - 8, 39 + 7 + 4 + 8)  # one more at 1/4 and one at 1/8
 
 
+def test_coarsened_images_are_averages_and_count_as_halvings() -> None:
+    network = moved(PatchRegressor(2, levels=3, coarsened=2))
+    pair = images(32, 48)
+    averages = torch.nn.functional.avg_pool2d(pair, 4)
+    finer = PatchRegressor(2, levels=1)
+    finer.load_state_dict(network.state_dict())
+    inner = finer.eval()(averages) * (torch.tensor([7.0, 11.0]) / 2).reshape(2, 1, 1)  # voxels of the averages
+    own = network(pair) * (torch.tensor([31.0, 47.0]) / 2).reshape(2, 1, 1)
+    assert torch.allclose(own, 4 * inner, atol=1e-5) and own.std() > 1e-3
+    with pytest.raises(ValueError, match="levels is 0"):
+        PatchRegressor(2, levels=2, coarsened=2)
+
+
 def test_whole_image_regressor_sees_everything() -> None:
     seen = reached(moved(WholeImageRegressor((32, 48), levels=3, hidden=32)), (32, 48), (0, 0))
     assert seen.all()

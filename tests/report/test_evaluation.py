@@ -17,7 +17,16 @@ from monai.inferers import SimpleInferer
 from PIL import Image
 from torch import Tensor, nn
 
-from monai_cellreg.engines import additional_metrics, prepare_label_pairs, prepare_pairs, registration_iou_metric
+from monai_cellreg.engines import (
+    additional_metrics,
+    image_pair_metrics,
+    prepare_image_pairs,
+    prepare_label_pairs,
+    prepare_pairs,
+    registration_iou_metric,
+    registration_ncc_metric,
+)
+from monai_cellreg.geometry import warp
 from monai_cellreg.report import evaluation as evaluation_module
 from monai_cellreg.report import pair_rows, save_evaluation
 
@@ -183,3 +192,150 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     pairs = made(2)
     with pytest.raises(NotADirectoryError, match="folder .*file cannot be made because .*file is not a folder"):
         save_evaluation(evaluated(pairs), pairs, tmp_path / "file")
+
+
+class Shifting(nn.Module):
+    """As a network without heat maps: always answers one shift along each axis."""
+
+    def forward(self, fixed: Tensor, moving: Tensor) -> dict[str, Tensor]:
+        dims = fixed.ndim - 2
+        field = torch.tensor([5.0, *SHIFT][-dims:]).reshape(1, dims, *[1] * dims)
+        field = field.expand(len(fixed), dims, *fixed.shape[2:])
+        return {"fixed_to_moving": field, "warped_moving": warp(moving, field)}
+
+
+def unknown(count: int, shape: tuple[int, ...] = SHAPE, *, labels: bool = False, groups: int = 2) -> list[dict]:
+    """Pairs of random images of which no map is known; those with an odd number lack label 2 on both sides."""
+    rng = np.random.default_rng(1)
+    pairs: list[dict] = []
+    for k in range(count):
+        images = torch.from_numpy(rng.random((2, 1, *shape))).float()
+        pairs.append({"fixed": images[0], "moving": images[1], "group": f"group{k % groups}"})
+        if labels:
+            values = torch.from_numpy(rng.integers(0, 2 if k % 2 else 3, (2, 1, *shape))).float()
+            pairs[-1] |= {"fixed_label": values[0], "moving_label": values[1]}
+    return pairs
+
+
+def evaluated_images(pairs: list[dict], labels: list[int]) -> SupervisedEvaluator:
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(pairs), batch_size=4),
+        network=Shifting(),
+        prepare_batch=prepare_image_pairs,
+        inferer=SimpleInferer(),
+        key_val_metric=registration_ncc_metric(),
+        additional_metrics=image_pair_metrics(labels),
+        decollate=False,
+    )
+    evaluator.run()
+    return evaluator
+
+
+def logged_table(caplog: pytest.LogCaptureFixture) -> list[list[str]]:
+    """The words of each line of the table."""
+    return [line.split() for line in caplog.records[-1].getMessage().splitlines()[1:]]
+
+
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is drawn."""
+    shown: list[Any] = []
+    original = evaluation_module.save_before_after
+
+    def listen(path: Path, each: list[Any]) -> None:
+        shown.extend(each)
+        original(path, each)
+
+    monkeypatch.setattr(evaluation_module, "save_before_after", listen)
+    return shown
+
+
+def test_pairs_without_labels_have_no_outlines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pictures: list[Any]
+) -> None:
+    pairs = unknown(3)
+    with caplog.at_level(logging.INFO, logger="monai_cellreg"):
+        save_evaluation(evaluated_images(pairs, []), pairs, tmp_path)
+    names = ["folding_fraction", "registration_ncc", "unregistered_ncc"]
+    assert set(json.loads((tmp_path / "metrics.json").read_text())) == {"pairs", *names}
+    head, first, *_ = logged_table(caplog)
+    assert head == ["group", *names] and first[0] == "group0"
+    before = [np.corrcoef(pair["fixed"].ravel(), pair["moving"].ravel())[0, 1] for pair in pairs]
+    assert first[3] == f"{np.mean(before[::2]):.3f}"
+    assert len(pictures) == 3 and not any(p.fixed_mask.any() or p.warped_mask.any() for p in pictures)
+    np.testing.assert_allclose(pictures[1].warped[:-2, 3:], pairs[1]["moving"][0, 2:, :-3], atol=1e-5)
+
+
+def test_of_volumes_the_middle_plane_is_drawn_with_what_moves_in_it(tmp_path: Path, pictures: list[Any]) -> None:
+    pairs = unknown(2, (11, *SHAPE), labels=True)
+    save_evaluation(evaluated_images(pairs, [1, 2]), pairs, tmp_path)
+    picture = pictures[0]
+    np.testing.assert_array_equal(picture.fixed, pairs[0]["fixed"][0, 5])
+    np.testing.assert_array_equal(picture.fixed_mask, pairs[0]["fixed_label"][0, 5] > 0)
+    np.testing.assert_allclose(picture.warped[:-2, 3:], pairs[0]["moving"][0, 10, 2:, :-3], atol=1e-5)
+    assert picture.displacement_vox.shape == (2, *SHAPE)
+    np.testing.assert_array_equal(picture.displacement_vox[:, 5, 6], SHIFT)
+
+
+def test_what_is_not_known_is_left_out_of_rows_table_and_means(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = unknown(6, labels=True, groups=3)
+    for side in ("fixed", "moving"):
+        pairs[3][f"{side}_label"][...] = 0  # neither label
+    with caplog.at_level(logging.INFO, logger="monai_cellreg"):
+        save_evaluation(evaluated_images(pairs, [1, 2]), pairs, tmp_path)
+    with (tmp_path / "pairs.csv").open(newline="") as file:
+        found = [float(row["unregistered_dice"]) for row in csv.DictReader(file)]
+    expected = []
+    for pair in pairs:
+        fixed, moving = (pair[f"{side}_label"].numpy() for side in ("fixed", "moving"))
+        sizes = {label: (fixed == label).sum() + (moving == label).sum() for label in (1, 2)}
+        dice = [2 * ((fixed == label) & (moving == label)).sum() / size for label, size in sizes.items() if size]
+        expected.append(np.mean(dice) if dice else np.nan)
+    assert found == pytest.approx(expected, nan_ok=True) and np.isnan(expected).tolist() == [k == 3 for k in range(6)]
+    column = {line[0]: line[4] for line in logged_table(caplog)[1:]}
+    means = {f"group{k}": np.nanmean([expected[k], expected[k + 3]]) for k in range(3)}
+    means["mean"] = np.mean(list(means.values()))
+    assert column == {name: f"{value:.3f}" for name, value in means.items()}
+
+
+def test_metric_of_no_pair_is_null_and_left_out_of_the_last_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = unknown(4, labels=True)
+    for pair in pairs[::2]:
+        pair["fixed_label"][...] = pair["moving_label"][...] = 0
+    with caplog.at_level(logging.INFO, logger="monai_cellreg"):
+        save_evaluation(evaluated_images(pairs, [1]), pairs, tmp_path)
+    _, first, second, mean = logged_table(caplog)
+    assert (first[4], second[4]) == ("nan", mean[4]) and mean[4] != "nan"
+    save_evaluation(evaluated_images(pairs, [7]), pairs, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["registration_dice"] is None
+
+
+@pytest.mark.parametrize(("patients", "lines"), [(20, 20), (21, 1)])
+def test_many_groups_are_a_line_a_subject(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, patients: int, lines: int
+) -> None:
+    pairs = unknown(42, groups=42)
+    for k, pair in enumerate(pairs):
+        pair["subject"] = f"patient{k % patients:02d}"
+    with caplog.at_level(logging.INFO, logger="monai_cellreg"):
+        save_evaluation(evaluated_images(pairs, []), pairs, tmp_path)
+    _, first, *_ = table = logged_table(caplog)
+    assert first[0] == ("patient00" if lines > 1 else "all") and len(table) == 1 + lines + (lines > 1)
+    with (tmp_path / "pairs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:3] == ["pair", "group", "subject"] and rows[1]["subject"] == "patient01"
+    members = [float(row["unregistered_ncc"]) for row in rows if lines == 1 or row["subject"] == "patient00"]
+    assert first[3] == f"{np.mean(members):.3f}"
+
+
+def test_label_of_one_side_is_not_outlined(tmp_path: Path, pictures: list[Any]) -> None:
+    (pair,) = pairs = unknown(1, labels=True)
+    pair["moving_label"][pair["moving_label"] == 2] = 0
+    save_evaluation(evaluated_images(pairs, [1]), pairs, tmp_path)
+    np.testing.assert_array_equal(pictures[0].fixed_mask, pair["fixed_label"][0] == 1)
+    np.testing.assert_array_equal(pictures[0].moving_mask, pair["moving_label"][0] == 1)

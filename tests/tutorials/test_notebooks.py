@@ -34,7 +34,17 @@ CLAIMS = {
         assert 0.6 < diffusion["truth"] / nominal < 1.6, diffusion
         bad = [row["frame"] for row in checked.metrics if row["flag"] in ("unlike", "constant")]
         assert bad == [4, 7] and verdict.level == "check"
-    """
+    """,
+    "03_digits_and_heart.ipynb": """
+        assert curve[-1] > 0.9 > 0.65 > unregistered and curve[-1] > curve[0] + 0.03, curve
+        quick, shipped, iterative = table.values()
+        assert before[0] + 0.3 < quick[0] < shipped[0] < iterative[0], (before, table)
+        assert max(quick[2], shipped[2]) < 1e-3 < iterative[2], table
+        assert 5 * max(quick[3], shipped[3]) < iterative[3], table
+        assert muscle[0] + 0.2 < muscle[1] < muscle[2] and cavity[0] + 0.2 < cavity[1] < cavity[2], (muscle, cavity)
+        for once_at_es, fitted_at_es, true_at_es in areas_at_es:
+            assert abs(fitted_at_es - true_at_es) < abs(once_at_es - true_at_es) < 0.15, areas_at_es
+    """,
 }
 
 PLACES = re.compile(

@@ -12,19 +12,21 @@ from .options import DONE, Commands, add_command
 OVERRIDES = """Any key of the bundle's {files} can be given as --KEY VALUE, nested ones with '::', such as
 --train::dataloader::num_workers 2; a key that does not exist is refused. The same run without this check:
   python -m monai.bundle run {run} --KEY VALUE"""
-STEPS = {  # what it does, the overlays of train.json, the run as MONAI takes it, examples
+STEPS = {  # what it does, the overlays that it needs, the run as MONAI takes it, examples
     "train": (
         "train the network of a bundle",
         [],
         "training --config_file bundles/joint/train.json",
         "monai-cellreg bundle train joint --dataset_dir my_images --max_epochs 20\n"
-        "monai-cellreg bundle train joint --dataset_dir my_images --max_epochs 20 --resume True",
+        "monai-cellreg bundle train joint --dataset_dir my_images --max_epochs 20 --resume True\n"
+        "monai-cellreg bundle train dirnet --overlays train_mnist.json --dataset_dir mnist",
     ),
     "evaluate": (
         "measure a bundle on held-out groups",
         ["evaluate.json"],
         "evaluating --config_file \"['bundles/joint/train.json','bundles/joint/evaluate.json']\"",
-        "monai-cellreg bundle evaluate joint --dataset_dir my_images --checkpoint runs/joint/model.pt",
+        "monai-cellreg bundle evaluate joint --dataset_dir my_images --checkpoint runs/joint/model.pt\n"
+        "monai-cellreg bundle evaluate dirnet --overlays train_mnist.json --dataset_dir mnist",
     ),
 }
 
@@ -39,14 +41,27 @@ def add(commands: Commands) -> None:
         files = " and ".join(["train.json", *overlays])
         parser.description = f"{parser.description}\n\n{OVERRIDES.format(files=files, run=command)}"
         parser.add_argument("bundle", metavar="NAME", help="name of the bundle, e.g. joint")
+        parser.add_argument(
+            "--overlays",
+            nargs="+",
+            default=[],
+            metavar="FILE",
+            help="further configuration files of the bundle that change its train.json, such as dirnet's "
+            "train_mnist.json; later ones win",
+        )
         parser.set_defaults(takes_overrides=True)
 
 
 def _run(options: argparse.Namespace) -> int:
     from monai_cellreg.methods import run_bundle
 
-    run_bundle(options.bundle, STEPS[options.step][1], parse_overrides(options.rest))
+    run_bundle(options.bundle, overlays_of(options), parse_overrides(options.rest))
     return DONE
+
+
+def overlays_of(options: argparse.Namespace) -> list[str]:
+    """The overlays that were asked for, and then those of the step."""
+    return [*options.overlays, *STEPS[options.step][1]]
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:

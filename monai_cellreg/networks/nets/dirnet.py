@@ -52,8 +52,8 @@ class DIRNet(nn.Module):
         image_size: of the images, D axes; each divisible by :attr:`divisor`.
         variant: of the paper, one of ``DIRNET_VARIANTS``.
         levels: halvings of each spline stage, coarse to fine; control points are ``2**levels`` voxels apart. One stage
-            in the paper.
-        channels: kernels of every layer, or of the layers before each halving, of which shorter stages take the first.
+            in the paper. Stages with more halvings than the finest see the images coarser by as many.
+        channels: kernels of every layer, or of the layers before each halving of the finest stage.
         in_channels: channels of one image.
         affine: begins with an affine stage.
 
@@ -94,9 +94,7 @@ class DIRNet(nn.Module):
         dims, seen = len(self.image_size), 2 * in_channels
         networks: list[nn.Module] = []
         if affine:
-            deepest = max(self.levels)
-            width = _first(channels, deepest)
-            networks.append(AffineRegressor(dims, levels=deepest, in_channels=seen, channels=width))
+            networks.append(AffineRegressor(dims, **self._depth(max(self.levels)), in_channels=seen, channels=channels))
         networks += [self._regressor(stage, seen, channels) for stage in self.levels]
         self.registration = self._cascade(networks, self.image_size)
 
@@ -149,17 +147,20 @@ class DIRNet(nn.Module):
         }
 
     def _regressor(self, levels: int, in_channels: int, channels: int | Sequence[int]) -> nn.Module:
-        width = _first(channels, levels)
         if self.variant.sees == "image":
-            return WholeImageRegressor(self.image_size, levels=levels, in_channels=in_channels, channels=width)
+            return WholeImageRegressor(self.image_size, levels=levels, in_channels=in_channels, channels=channels)
         return PatchRegressor(
             len(self.image_size),
-            levels=levels,
+            **self._depth(levels),
             in_channels=in_channels,
-            channels=width,
+            channels=channels,
             pooling=self.variant.pooling,
             overlapping=self.variant.sees == "overlapping",
         )
+
+    def _depth(self, levels: int) -> dict[str, int]:
+        """Halvings of a regressor, and how many of them only make the images as coarse as its stage."""
+        return {"levels": levels, "coarsened": levels - min(self.levels)}
 
     def _cascade(self, networks: Sequence[nn.Module], size: tuple[int, ...]) -> Cascade:
         if any(n % self.divisor for n in size):
@@ -174,10 +175,6 @@ class DIRNet(nn.Module):
         if self.variant.order:
             return PatchBSplineField(size, patch, order=self.variant.order)
         return _ThinPlateSplineOfPatches(size, tuple(-(-n // patch) for n in size))
-
-
-def _first(channels: int | Sequence[int], levels: int) -> int | tuple[int, ...]:
-    return channels if isinstance(channels, int) else tuple(channels)[:levels]
 
 
 class _ThinPlateSplineOfPatches(ThinPlateSplineField):

@@ -10,7 +10,7 @@ from monai.networks.blocks import Convolution
 from monai.networks.layers import Pool
 from torch import Tensor, nn
 
-from ...utils import check_choice, check_positive
+from ...utils import check_choice, check_not_negative, check_positive
 
 ELU = ("elu", {"inplace": True})
 POOLINGS = ("average", "max", "stride")
@@ -24,8 +24,10 @@ class PatchRegressor(nn.Module):
     Args:
         spatial_dims: 2 or 3.
         levels: number of halvings; a patch has ``2**levels`` voxels along each axis.
+        coarsened: how many of them only average the images, before the first convolution.
         in_channels: channels of both images together.
-        channels: kernels of every layer, or of the layers before each halving; those after the last have as many as it.
+        channels: kernels of every layer, or of the layers before each other halving; those after the last have as many
+            as it.
         pooling: ``"average"``, ``"max"``, or ``"stride"`` for strided convolutions of two voxels.
         overlapping: one more convolution before and one after the last halving, so that neighbouring patches overlap
             by what the control points of a cubic spline share.
@@ -48,6 +50,7 @@ class PatchRegressor(nn.Module):
         spatial_dims: int,
         *,
         levels: int = 4,
+        coarsened: int = 0,
         in_channels: int = 2,
         channels: int | Sequence[int] = 16,
         pooling: str = "average",
@@ -55,7 +58,8 @@ class PatchRegressor(nn.Module):
     ) -> None:
         super().__init__()
         self.spatial_dims, self.levels = spatial_dims, levels
-        widths = _widths(channels, levels)
+        widths = _widths(channels, levels - coarsened)
+        self.coarsen = _coarsen(spatial_dims, coarsened)
         self.features = _features(spatial_dims, [in_channels, *widths], pooling=pooling, overlapping=overlapping)
         last = widths[-1]
         self.each_patch = nn.Sequential(*(_layer(spatial_dims, last, last, 1) for _ in range(2)))
@@ -65,7 +69,9 @@ class PatchRegressor(nn.Module):
     def forward(self, pair: Tensor) -> Tensor:
         """(B, in_channels, *size) to displacements (B, D, *patches) on the cube [-1, 1]^D of the images."""
         _check_size(pair.shape[2:], self.levels)
-        return _on_cube(self.out(self.each_patch(self.features(pair))).float(), pair.shape[2:], self.levels)
+        return _on_cube(
+            self.out(self.each_patch(self.features(self.coarsen(pair)))).float(), pair.shape[2:], self.levels
+        )
 
 
 class WholeImageRegressor(nn.Module):
@@ -130,6 +136,7 @@ class AffineRegressor(nn.Module):
     Args:
         spatial_dims: 2 or 3.
         levels: number of halvings.
+        coarsened: as of :class:`PatchRegressor`.
         in_channels: channels of both images together.
         channels: as of :class:`PatchRegressor`.
 
@@ -140,11 +147,18 @@ class AffineRegressor(nn.Module):
     """
 
     def __init__(
-        self, spatial_dims: int, *, levels: int = 4, in_channels: int = 2, channels: int | Sequence[int] = 16
+        self,
+        spatial_dims: int,
+        *,
+        levels: int = 4,
+        coarsened: int = 0,
+        in_channels: int = 2,
+        channels: int | Sequence[int] = 16,
     ) -> None:
         super().__init__()
         self.spatial_dims, self.levels = spatial_dims, levels
-        widths = _widths(channels, levels)
+        widths = _widths(channels, levels - coarsened)
+        self.coarsen = _coarsen(spatial_dims, coarsened)
         self.features = _features(spatial_dims, [in_channels, *widths], overlapping=True)
         self.out = nn.Linear(widths[-1], spatial_dims * (spatial_dims + 1))
         _zero(self.out)
@@ -152,7 +166,7 @@ class AffineRegressor(nn.Module):
     def forward(self, pair: Tensor) -> Tensor:
         """(B, in_channels, *size) to parameters (B, D, D + 1) of :class:`~monai_cellreg.geometry.AffineField`."""
         _check_size(pair.shape[2:], self.levels)
-        found = self.out(self.features(pair).flatten(2).mean(2))
+        found = self.out(self.features(self.coarsen(pair)).flatten(2).mean(2))
         return found.float().reshape(-1, self.spatial_dims, self.spatial_dims + 1)
 
 
@@ -165,6 +179,12 @@ def _widths(channels: int | Sequence[int], levels: int) -> list[int]:
     for width in widths:
         check_positive("channels", width)
     return widths
+
+
+def _coarsen(dims: int, halvings: int) -> nn.Module:
+    """Averages images over cubes of ``2**halvings`` voxels."""
+    check_not_negative("coarsened", halvings)
+    return Pool["avg", dims](kernel_size=2**halvings) if halvings else nn.Identity()
 
 
 def _features(dims: int, widths: Sequence[int], *, pooling: str = "average", overlapping: bool = False) -> nn.Module:

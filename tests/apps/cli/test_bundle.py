@@ -166,8 +166,36 @@ def test_values_are_literals_or_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert got == ["joint", ["evaluate.json"], overrides]
 
 
+@pytest.mark.parametrize(("step", "last"), [("train", []), ("evaluate", ["evaluate.json"])])
+def test_overlays_come_before_that_of_the_step(step: str, last: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[Any] = []
+    monkeypatch.setattr("monai_cellreg.methods.run_bundle", lambda *call: got.extend(call))
+    typed = ["--overlays", "train_mnist.json", "paper.json", "--dataset_dir", "digits"]
+    assert main(["bundle", step, "dirnet", *typed]) == 0
+    assert got == ["dirnet", ["train_mnist.json", "paper.json", *last], {"dataset_dir": "digits"}]
+
+
+def test_unknown_overlay_is_refused(refused: Refused) -> None:
+    text = refused(["bundle", "train", "dirnet", "--overlays", "train_mnits.json"])
+    assert text.startswith(
+        "overlay of dirnet is 'train_mnits.json', expected one of 'evaluate.json', 'inference.json', "
+    )
+    assert text.endswith("'train_mnist.json'; did you mean 'train_mnist.json'?")
+
+
+def test_overlay_without_a_file_is_refused(usage_error: Refused) -> None:
+    assert "--overlays: expected at least one argument" in usage_error(["bundle", "train", "dirnet", "--overlays"])
+
+
+def test_help_shows_an_overlay(capsys: Capture) -> None:
+    for step in ("train", "evaluate"):
+        with pytest.raises(SystemExit, match="^0$"):
+            main(["bundle", step, "--help"])
+        assert f"bundle {step} dirnet --overlays train_mnist.json" in capsys.readouterr().out
+
+
 def test_unknown_bundles_and_steps_are_refused(refused: Refused, usage_error: Refused) -> None:
     text = refused(["bundle", "train", "jiont"])
-    assert text == "bundle is 'jiont', expected one of 'joint', 'segreg'; did you mean 'joint'?"
+    assert text == "bundle is 'jiont', expected one of 'dirnet', 'joint', 'segreg'; did you mean 'joint'?"
     assert "invalid choice: 'trian'" in usage_error(["bundle", "trian", "joint"])
     assert "invalid choice: 'train'" in usage_error(["train", "joint"])
