@@ -13,7 +13,7 @@ from ..inferers import PairPrediction
 from ..utils import check_not_negative, check_positive
 
 WINDOW = 9
-SHRINK = 2  # the steps are taken at half the network's resolution and coarser
+SHRINK, LEAST_SIDE = 2, 64  # the steps are taken at half the network's resolution and coarser, or at its own where small
 
 
 class Refinement:
@@ -42,7 +42,9 @@ class Refinement:
         """From fixed to moving world points."""
         fixed_to_world, moving_to_world = (AffineTransform(g.affine) for g in (found.fixed_grid, found.moving_grid))
         grids = (SamplingGrid(g.shape) for g in (found.fixed_grid, found.moving_grid))  # as the network sees them
-        images = Images(found.fixed.float(), found.moving.float(), *grids).coarser(SHRINK)
+        images = Images(found.fixed.float(), found.moving.float(), *grids)
+        if min(found.fixed_grid.shape) >= LEAST_SIDE:
+            images = images.coarser(SHRINK)
         start = compose([fixed_to_world, found.transform, moving_to_world.inverse()])
         loss = _ImagesAndHeatMaps(images.dims, self.overlap)
         deformation, _ = optimise_deformation(images, loss, start, self.settings)

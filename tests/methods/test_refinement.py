@@ -11,6 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
+from monai_cellreg.data import simulated_digits
 from monai_cellreg.geometry import AffineTransform, SamplingGrid, resample
 from monai_cellreg.inferers import PairPrediction
 from monai_cellreg.methods import LearnedMethod, Refinement, refinement
@@ -88,6 +89,17 @@ def test_images_of_a_network_without_heat_maps_are_followed() -> None:
     after, before = (np.corrcoef(image.ravel(), alone.fixed.ravel())[0, 1] for image in warped)
     assert after > before + 0.1
     np.testing.assert_array_equal(errors(found.points), errors(Refinement(overlap=7.0)(alone).points))
+
+
+def test_small_images_are_refined_at_their_own_resolution() -> None:
+    """Half of 28 pixels is too coarse for the strokes of a digit: correlations of 0.72 to 0.89 there."""
+    images, classes = simulated_digits(2, seed=3)
+    for digit in (2, 3, 5, 8):
+        fixed, moving = torch.from_numpy(images[classes == digit]).float()[:, None, None] / 255
+        grid = SamplingGrid((28, 28))
+        found = PairPrediction(AffineTransform(np.eye(3)), fixed[None, 0], moving[None, 0], grid, grid)
+        warped = resample(moving[None, 0], Refinement(20, overlap=0.0)(found), grid, grid)
+        assert np.corrcoef(fixed.flatten(), warped.flatten())[0, 1] > (0.9 if digit == 8 else 0.82)
 
 
 def test_stiffer_and_shorter_refinements_follow_the_bend_less() -> None:
