@@ -83,6 +83,7 @@ def metric_candidates(size: tuple[int, int], batch: int) -> dict[str, Candidate]
     label, points = (image_pair(size, batch)[1] > 0.5).int(), _noise(batch, 100, 2)
     shifted, errors = label.roll(3, dims=-1), points.norm(dim=-1)
     calls: dict[str, tuple[object, ...]] = {
+        "Correlation": (field, other),
         "MaskIoU": (shifted, label),
         "LabelIoU": (shifted, label),
         "LabelDice": (shifted, label),

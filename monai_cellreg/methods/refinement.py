@@ -13,7 +13,8 @@ from ..inferers import PairPrediction
 from ..utils import check_not_negative, check_positive
 
 WINDOW = 9
-SHRINK, LEAST_SIDE = 2, 64  # the steps are taken at half the network's resolution and coarser, or at its own where small
+SHRINK = 2  # the steps are taken at half the network's resolution and coarser
+LEAST_SIDE = 40  # voxels; of shorter images they are taken at full resolution, too
 
 
 class Refinement:

@@ -12,6 +12,7 @@ from ..utils import check_choice
 from .bundles import bundle_method
 from .method import Method
 from .optimisation import Optimisation
+from .refinement import Refinement
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ def _optimisation(name: str, deformable: DeformableSettings | None, what: str) -
     return MethodEntry(partial(Optimisation, name, AutoSettings(deformable=deformable)), what, is_guided=True)
 
 
-def _dirnet(overlay: str, what: str, *, dims: tuple[int, ...]) -> MethodEntry:
-    make = partial(bundle_method, "dirnet", overlays=(f"train_{overlay}.json",))
+def _dirnet(overlay: str, what: str, *, dims: tuple[int, ...], refined: bool = False) -> MethodEntry:
+    refinement = Refinement(20, overlap=0.0) if refined else None
+    make = partial(bundle_method, "dirnet", {"refinement": refinement}, overlays=(f"train_{overlay}.json",))
     return MethodEntry(make, f"network of the bundle dirnet, for {what}", dims=dims)
 
 
@@ -60,7 +62,9 @@ METHODS: Mapping[str, MethodEntry] = {
         partial(bundle_method, "segreg"), "network of the bundle segreg, for segmented nuclei: their labels", dims=(2,)
     ),
     "dirnet-cardiac": _dirnet("cardiac", "short-axis slices of the heart, one patient's time points", dims=(2,)),
-    "dirnet-hippocampus": _dirnet("brain", "crops around the hippocampus, of two people", dims=(3,)),
+    "dirnet-hippocampus": _dirnet(
+        "brain", "crops around the hippocampus of two people, then a few steps on the pair", dims=(3,), refined=True
+    ),
     "dirnet-mnist": _dirnet("mnist", "handwritten digits of one class", dims=(2,)),
     "elastix": MethodEntry(Elastix, "elastix: rigid, affine, B-spline; mutual information"),
     "simpleitk": MethodEntry(SimpleITKBSpline, "SimpleITK: affine, B-spline; mutual information"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import logging
 import shutil
 from collections.abc import Callable, Iterable
@@ -51,7 +52,9 @@ def write_dicom(path: Path, k: int, file: int, **changes: str) -> None:
     writer.SetImageIO("GDCMImageIO")
     writer.KeepOriginalImageUIDOn()
     writer.SetFileName(str(path))
+    before = locale.setlocale(locale.LC_ALL)
     writer.Execute(plane)
+    locale.setlocale(locale.LC_ALL, before)  # GDCM sets one for the whole process that knows ASCII alone
 
 
 def write_outline(folder: Path, number: int, kind: str, radius: float) -> Path:
