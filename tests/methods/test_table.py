@@ -13,7 +13,15 @@ from monai_cellreg.baselines import Elastix, SimpleITKDemons
 from monai_cellreg.data.synthetic_sequence import NucleusSequence
 from monai_cellreg.engines.instance import BSplineDeformation, VelocityDeformation
 from monai_cellreg.geometry import Pair
-from monai_cellreg.methods import METHODS, LearnedMethod, Optimisation, bundle_method, load_method, method_names
+from monai_cellreg.methods import (
+    METHODS,
+    LearnedMethod,
+    Optimisation,
+    Refinement,
+    bundle_method,
+    load_method,
+    method_names,
+)
 from monai_cellreg.methods.table import heeds_guides, limited_method, method_name
 
 
@@ -54,7 +62,8 @@ def test_a_method_whose_extra_is_missing_says_so(monkeypatch: pytest.MonkeyPatch
     ("name", "overlay"), [("cardiac", "train_cardiac"), ("hippocampus", "train_brain"), ("mnist", "train_mnist")]
 )
 def test_dirnet_of_a_kind_of_images_is_the_bundle_with_its_overlay(name: str, overlay: str) -> None:
-    method, built = load_method(f"dirnet-{name}"), bundle_method("dirnet", overlays=[f"{overlay}.json"])
+    refined = {"refinement": Refinement(20, overlap=0.0)} if name == "hippocampus" else {}
+    method, built = load_method(f"dirnet-{name}"), bundle_method("dirnet", refined, overlays=[f"{overlay}.json"])
     dims = METHODS[f"dirnet-{name}"].dims
     assert dims == ((3,) if name == "hippocampus" else (2,)) and len(built.network.image_size) == dims[0]
     assert not heeds_guides(f"dirnet-{name}")
