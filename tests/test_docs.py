@@ -21,7 +21,7 @@ from monai_cellreg.methods.bundles import bundle_files
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLES = ("joint", "segreg", "dirnet")
 NUCLEI = ("joint", "segreg")
-PAGES = ("README.md", *(f"bundles/{name}/README.md" for name in BUNDLES))
+PAGES = ("README.md", "docs/label_server.md", *(f"bundles/{name}/README.md" for name in BUNDLES))
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -52,7 +52,7 @@ def test_there_is_something_to_check() -> None:
     assert len(commands("python -m monai.bundle", "torchrun")) >= 12
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python") and "server" not in page])
 def test_python_blocks_run_one_after_the_other(page: str, film_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(film_files)
     weights = film_files / "runs" / "joint" / "model.pt"  # of a training at 320 pixels, as the page says
@@ -72,7 +72,7 @@ def test_commands_of_ours_are_understood(words: list[str]) -> None:
             main(words[1:])
         return
     options, rest = build_parser().parse_known_args(words[1:])
-    if options.command == "bundle":
+    if options.takes_overrides:
         StrictConfigWorkflow(bundle_files(options.bundle, overlays_of(options)), overrides=parse_overrides(rest))
     else:
         assert rest == [] and getattr(options, "method", "auto") in method_names()
@@ -92,9 +92,9 @@ def test_commands_of_monai_are_understood(words: list[str], monkeypatch: pytest.
 
 
 def test_targets_of_make_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     used = {words[1] for words in commands("make ")}
-    assert used == {"demo", "test"}
+    assert used == {"demo", "label-server", "test"}
     assert used <= targets
 
 

@@ -111,7 +111,7 @@ class ThinPlateSplineField(nn.Module):
         with torch.autocast(parameters.device.type, enabled=False):
             rows = parameters.float().transpose(1, 2).flatten(0, 1)  # (B D, K): one product for the whole batch
             return cube_to_voxel_ddf(
-                (rows @ self.matrix).reshape(len(parameters), -1, self.matrix.shape[1]), self.spatial_size
+                (rows @ self.matrix).reshape(parameters.shape[0], -1, self.matrix.shape[1]), self.spatial_size
             )
 
     def transform(self, parameters: Tensor) -> ThinPlateSplineTransform:

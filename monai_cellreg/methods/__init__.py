@@ -7,6 +7,9 @@ from .files import picture, register_files
 from .known import Known
 from .method import AccountableMethod, BatchMethod, LearnedMethod, Method
 from .optimisation import Optimisation
+from .packed_inference import FramesAsChannelsd, WarpedMovingInferer
+from .packing import pack_bundle
+from .packing_checks import PackCheck, check_pack
 from .pair_files import OutputOptions, PairFiles
 from .refinement import Refinement
 from .register import register
@@ -24,6 +27,7 @@ __all__ = [
     "ApplyOptions",
     "BatchMethod",
     "EvaluationFiles",
+    "FramesAsChannelsd",
     "Known",
     "LearnedMethod",
     "METHODS",
@@ -31,19 +35,23 @@ __all__ = [
     "MethodEntry",
     "Optimisation",
     "OutputOptions",
+    "PackCheck",
     "PairFiles",
     "Refinement",
     "Registration",
     "SequenceOptions",
     "SequenceResult",
+    "WarpedMovingInferer",
     "apply_transform",
     "bundle_dir",
     "bundle_method",
+    "check_pack",
     "evaluate_files",
     "judge",
     "limited_method",
     "load_method",
     "method_names",
+    "pack_bundle",
     "picture",
     "register",
     "register_files",

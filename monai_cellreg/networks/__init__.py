@@ -1,5 +1,6 @@
 """Networks for registration."""
 
+from .exported import PairAsChannels
 from .nets import (
     DIRNET_VARIANTS,
     Cascade,
@@ -22,6 +23,7 @@ __all__ = [
     "DIRNet",
     "FlowNet",
     "JointSegmentationRegistration",
+    "PairAsChannels",
     "SegmentationUNet",
     "Stage",
     "cascade_of",

@@ -15,7 +15,9 @@ import torch
 from monai.bundle import ConfigWorkflow
 from monai.data import DistributedSampler
 
+from monai_cellreg import __version__
 from monai_cellreg.engines import StrictConfigWorkflow
+from monai_cellreg.networks import PairAsChannels
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ("evaluate.json", "inference.json", "multi_gpu_train.json")
@@ -105,13 +107,13 @@ def test_metadata_is_what_monai_expects(bundle: Any) -> None:
     metadata = bundle.content("metadata.json")
     required = {"version", "changelog", "monai_version", "pytorch_version", "numpy_version", "task", "description"}
     required |= {"required_packages_version", "authors", "copyright", "network_data_format", "schema"}
-    assert required - set(metadata) == set()
+    assert required - set(metadata) == set() and "monai_cellreg" in metadata["required_packages_version"]
     assert metadata["version"] in metadata["changelog"]
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
     keys = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
     versions = {name: metadata[key] for name, key in keys.items()}
     versions |= metadata["required_packages_version"]
-    assert versions == {name: pins[name] for name in versions}
+    assert versions == {name: __version__ if name == "monai_cellreg" else pins[name] for name in versions}
     size = bundle.content("train.json")["image_size"]
     form = metadata["network_data_format"]
     for part in (*form["inputs"].values(), *form["outputs"].values()):
@@ -119,16 +121,17 @@ def test_metadata_is_what_monai_expects(bundle: Any) -> None:
         assert len(part["channel_def"]) == part["num_channels"]
 
 
-def test_metadata_names_what_the_network_takes_and_gives(bundle: Any) -> None:
+def test_metadata_names_what_the_exported_network_takes_and_gives(bundle: Any) -> None:
+    """One tensor each, under the names that MONAI's tools look for."""
     form = bundle.content("metadata.json")["network_data_format"]
-    shape = form["inputs"]["fixed"]["spatial_shape"]
-    images = {name: torch.rand(1, part["num_channels"], *shape) for name, part in form["inputs"].items()}
+    assert list(form["inputs"]) == ["image"] and list(form["outputs"]) == ["pred"]
+    image, pred = form["inputs"]["image"], form["outputs"]["pred"]
     network = StrictConfigWorkflow(str(bundle.folder / "train.json")).parser.get_parsed_content("network_def")
+    given = torch.rand(1, image["num_channels"], *image["spatial_shape"], dtype=getattr(torch, image["dtype"]))
     with torch.no_grad():
-        answer = network.eval()(**images)
-    for name, part in form["outputs"].items():
-        assert answer[name].shape == (1, part["num_channels"], *part["spatial_shape"])
-        assert answer[name].dtype == getattr(torch, part["dtype"])
+        answer = PairAsChannels(network.eval())(given)
+    assert answer.shape == (1, pred["num_channels"], *pred["spatial_shape"])
+    assert answer.dtype == getattr(torch, pred["dtype"])
 
 
 def test_logging_goes_to_the_console_and_ignite_only_warns(bundle: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,16 @@ def pair(film: NucleusSequence) -> Pair:
     return Pair.of(*torch.from_numpy(film.images))
 
 
-def test_unknown_bundle_is_told_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"bundle is '\.\./joint', expected one of 'dirnet', 'joint', 'segreg'; did"):
+def test_unknown_bundle_is_told_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ValueError, match=r"bundle is 'jiont', expected one of 'dirnet', 'joint', 'segreg'; did"):
+        bundle_dir("jiont")
+    with pytest.raises(
+        ValueError, match=r"bundle is '\.\./joint', which is no folder with a train\.json; .* 'joint', "
+    ):
         bundle_dir("../joint")
+    with pytest.raises(ValueError, match=r"bundle is 'tests', a folder without a train\.json; expected .* as overlay"):
+        bundle_dir("tests")
 
 
 def test_unknown_overlay_is_told_the_known_ones() -> None:
@@ -33,6 +42,8 @@ def test_unknown_overlay_is_told_the_known_ones() -> None:
         run_bundle("dirnet", ["train_mnits.json"], {})
     with pytest.raises(ValueError, match="overlay of joint is 'metadata.json', expected one of 'evaluate.json', "):
         bundle_method("joint", overlays=["metadata.json"])
+    with pytest.raises(FileNotFoundError, match="overlay 'mine/own.json' does not exist; .* or one of evaluate.json, "):
+        bundle_method("joint", overlays=["mine/own.json"])
 
 
 @pytest.mark.parametrize("name", ["joint", "segreg"])
@@ -90,3 +101,62 @@ def test_overrides_reach_the_run_and_misspelt_ones_are_refused(tiny: dict[str, A
     assert torch.load(tmp_path / "run" / "model.pt")["registration.stages.0.network.out.weight"].shape[0] == 18
     with pytest.raises(KeyError, match="override --epochs names no key"):
         run_bundle("joint", [], {"epochs": 1})
+
+
+def own_bundle(root: Path, configs: str, run: Path) -> Path:
+    """A bundle of one's own: the files of the shipped one, changed, with the weights of a training in small."""
+    folder = root / "mine"
+    (folder / configs).mkdir(parents=True)
+    for path in bundle_dir("joint").glob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.name == "train.json":
+            content |= {"bundle_root": ".", "image_size": 32}
+        (folder / configs / path.name).write_text(json.dumps(content), encoding="utf-8")
+    (folder / "models").mkdir()
+    shutil.copy(run / "model.pt", folder / "models")
+    return folder
+
+
+@pytest.mark.parametrize("configs", [".", "configs"])
+def test_own_bundle_is_taken_by_its_path(
+    configs: str, film: NucleusSequence, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its own settings and weights, wherever it is called from and whatever it says of its folder."""
+    folder = own_bundle(tmp_path, configs, tiny_run)
+    expected = bundle_method("joint", {"checkpoint": str(tiny_run / "model.pt"), "image_size": 32})
+    for path, place in ((folder, ROOT), (Path("mine"), tmp_path), (str(folder), ROOT)):
+        monkeypatch.chdir(place)
+        assert bundle_dir(path) == Path(path)
+        np.testing.assert_array_equal(*(m.register(pair(film)).points(POINTS) for m in (bundle_method(path), expected)))
+
+
+def test_own_bundle_is_measured_and_says_what_it_has(tiny: dict[str, Any], tiny_run: Path, tmp_path: Path) -> None:
+    folder = own_bundle(tmp_path, "configs", tiny_run)
+    run_bundle(folder, ["evaluate.json"], {**tiny, "output_dir": str(tmp_path / "measured")})
+    assert (tmp_path / "measured" / "metrics.json").is_file()
+    (folder / "models" / "model.pt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"checkpoint '.*mine/models/model\.pt' does not exist"):
+        bundle_method(folder)
+    (folder / "configs" / "inference.json").unlink()
+    with pytest.raises(ValueError, match=r"overlay of .*mine is 'inference\.json', expected one of 'evaluate\.json', "):
+        bundle_method(folder)
+
+
+def test_a_shipped_name_wins_over_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "joint").mkdir()
+    (tmp_path / "joint" / "train.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert bundle_dir("joint").resolve() == ROOT / "bundles" / "joint"
+    assert bundle_dir("./joint").resolve() == tmp_path / "joint"
+
+
+def test_own_overlay_changes_a_shipped_bundle(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order in which overlays are given, by a path or the name of a file where the program runs."""
+    weights = {"checkpoint": str(tiny_run / "model.pt")}
+    for name, size in (("small.json", 32), ("large.json", 64)):
+        (tmp_path / name).write_text(json.dumps({"image_size": size}))
+    monkeypatch.chdir(tmp_path)
+    for last, other in ((Path("small.json"), tmp_path / "large.json"), (str(tmp_path / "small.json"), "large.json")):
+        assert isinstance(bundle_method("joint", weights, overlays=[other, last]), LearnedMethod)
+        with pytest.raises(ValueError, match="is not of this network"):
+            bundle_method("joint", weights, overlays=[last, other])

@@ -1,4 +1,4 @@
-"""``monai-cellreg bundle``: training and evaluation of a network by its MONAI bundle."""
+"""``monai-cellreg bundle``: training, evaluation and packing of a network by its MONAI bundle."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
+from . import bundle_pack
 from .options import DONE, Commands, add_command
 
 OVERRIDES = """Any key of the bundle's {files} can be given as --KEY VALUE, nested ones with '::', such as
@@ -33,7 +34,7 @@ STEPS = {  # what it does, the overlays that it needs, the run as MONAI takes it
 
 def add(commands: Commands) -> None:
     """Adds the command."""
-    what = "train and evaluate the networks"
+    what = "train, evaluate and share the networks"
     bundle = commands.add_parser("bundle", help=what, description=what[0].upper() + what[1:] + ".")
     steps = bundle.add_subparsers(dest="step", required=True, metavar="STEP")
     for name, (what, overlays, command, examples) in STEPS.items():
@@ -50,6 +51,7 @@ def add(commands: Commands) -> None:
             "train_mnist.json; later ones win",
         )
         parser.set_defaults(takes_overrides=True)
+    bundle_pack.add(steps)
 
 
 def _run(options: argparse.Namespace) -> int:

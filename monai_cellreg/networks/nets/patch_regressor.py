@@ -125,7 +125,7 @@ class WholeImageRegressor(nn.Module):
                 "with fully connected layers takes. Resize the images"
             )
         found = self.out(self.hidden(self.down(self.features(pair)))).float()
-        return _on_cube(found.reshape(len(pair), -1, *self.patches), self.image_size, self.levels)
+        return _on_cube(found.reshape(pair.shape[0], -1, *self.patches), self.image_size, self.levels)
 
 
 class AffineRegressor(nn.Module):
