@@ -1,11 +1,16 @@
-# One command a task; the first one sets up the environment in .venv.
+# One command a task; the first one sets up the environment in .venv, the label server one of its own on top.
 # The Python that .venv is made with: 3.11, which the pins in constraints.txt were tested with, else python3.
 PYTHON ?= $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo python3)
 PIP := .venv/bin/python -m pip --disable-pip-version-check
+LABEL_PIP := .venv-label/bin/python -m pip --disable-pip-version-check
 PACKAGE_FILES := setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser lint tutorials mutants bench bench-nuclei clean
+.PHONY: help demo test test-label label-server no-studies browser lint tutorials mutants bench bench-nuclei clean
+
+# Where the label server listens; an environment variable of the same name means something else.
+HOST := 127.0.0.1
+PORT := 8000
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -13,8 +18,18 @@ help: ## list these targets
 demo: .venv/.runtime ## train and evaluate the joint bundle on embedded data, in a few minutes
 	.venv/bin/python -m monai_cellreg.benchmarks.demo --out runs/demo
 
-test: lint ## run the linters, then all tests
+test: lint ## run the linters, then all tests, those of the label server last
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
+	$(MAKE) test-label
+
+test-label: .venv/.dev .venv-label/.runtime ## run the tests of the label server, in the environment of it
+	OMP_NUM_THREADS=1 .venv-label/bin/python -m pytest -n 2 --dist loadfile tests/apps/label_app
+
+label-server: $(if $(STUDIES),.venv-label/.runtime,no-studies) ## serve the images of STUDIES=folder to MONAI Label clients
+	.venv-label/bin/monai-cellreg label-server "$(STUDIES)" --host "$(HOST)" --port "$(PORT)"
+
+no-studies:
+	@echo "no folder of images is given; make label-server STUDIES=folder [PORT=8000] [HOST=127.0.0.1]" >&2; exit 2
 
 browser: ## install Debian's Chromium for the report's tests, which are skipped without; needs root
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
@@ -39,7 +54,7 @@ bench-nuclei: .venv/.runtime ## train the paper's networks and measure its two t
 	.venv/bin/monai-cellreg benchmark nuclei --seeds 3 --out runs/bench-nuclei
 
 clean: ## remove the environment, caches and build leftovers, and keep runs/
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-label build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find monai_cellreg tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps are renewed when the package's requirements change; the first holds what the package itself needs.
@@ -57,4 +72,15 @@ clean: ## remove the environment, caches and build leftovers, and keep runs/
 
 .venv/.bench: .venv/.runtime
 	$(PIP) install -c constraints.txt -e '.[fast,bench]'
+	@touch $@
+
+# MONAI Label's requirements do not fit together any more: the extra "label" names those that do, and MONAI Label comes
+# without its own. What .venv has already (PyTorch, MONAI, pytest) is read from there.
+.venv-label/.runtime: .venv/.runtime
+	.venv/bin/python -m venv .venv-label
+	.venv-label/bin/python -c 'import sysconfig; from pathlib import Path; \
+	above = sysconfig.get_path("purelib", vars={"base": str(Path(".venv").resolve())}); \
+	Path(sysconfig.get_path("purelib"), "above.pth").write_text(f"import site; site.addsitedir({above!r})\n")'
+	$(LABEL_PIP) install -c constraints.txt -e '.[label]'
+	$(LABEL_PIP) install --no-deps monailabel==0.8.5 pydicom-seg==0.4.1
 	@touch $@

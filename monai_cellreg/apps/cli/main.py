@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ... import __version__
-from . import apply, benchmark, bundle, evaluate, methods, register, report, sequence
+from . import apply, benchmark, bundle, evaluate, label_server, methods, register, report, sequence
 from .options import BAD_INPUT, DEFECT, EXIT_STATUS, INTERRUPTED
 
 __all__ = ["build_parser", "main"]
@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"monai-cellreg {__version__}")
     parser.set_defaults(takes_overrides=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (register, sequence, apply, evaluate, benchmark, methods, report, bundle):
+    for module in (register, sequence, apply, evaluate, benchmark, methods, report, bundle, label_server):
         module.add(commands)
     return parser
 
