@@ -117,7 +117,7 @@ def test_upload_and_session(client: MONAILabelClient, server: Any, tmp_path: Pat
 
 def test_training_is_started_and_stopped(client: MONAILabelClient, server: Any) -> None:
     trainer = next(iter(client.info()["trainers"]))
-    for frame in ("frame_1", "frame_2"):
+    for frame in ("frame_1", "frame_3"):
         client.save_label(frame, str(server.studies / "labels" / "final" / "frame_0.png"))
     assert client.train_start(trainer, {})["id"]
     end = time.monotonic() + 240

@@ -177,6 +177,8 @@ def test_info_has_what_the_panel_shows(slicer: Slicer) -> None:
     kinds = {name: model["type"] for name, model in info["models"].items()}
     shown = {name for name, kind in kinds.items() if kind in ("segmentation", "detection")}
     assert "propagate_labels" in shown and not {"register", "displacement", "transform"} & shown
+    names = info["models"]["propagate_labels"]["labels"]
+    assert len(names) >= 3 and set(names) <= set(info["labels"])  # of which the module makes its empty segments
     for model in info["models"].values():
         assert isinstance(model["labels"], list | dict)  # the module looks for names in it, also where it is empty
     for section in ("models", "trainers", "strategies", "scoring"):
