@@ -23,7 +23,8 @@ test: lint ## run the linters, then all tests, those of the label server last
 	$(MAKE) test-label
 
 test-label: .venv/.dev .venv-label/.runtime ## run the tests of the label server, in the environment of it
-	OMP_NUM_THREADS=1 .venv-label/bin/python -m pytest -n 2 --dist loadfile tests/apps/label_app
+	OMP_NUM_THREADS=1 .venv-label/bin/python -m pytest -n 2 --dist loadfile tests/apps/label_app \
+	tests/tutorials/test_notebooks.py::test_notebook_runs_and_shows_what_is_saved[05_monai_label.ipynb]
 
 label-server: $(if $(STUDIES),.venv-label/.runtime,no-studies) ## serve the images of STUDIES=folder to MONAI Label clients
 	.venv-label/bin/monai-cellreg label-server "$(STUDIES)" --host "$(HOST)" --port "$(PORT)"
@@ -39,8 +40,8 @@ lint: .venv/.dev ## check style, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-tutorials: .venv/.dev ## run the notebooks of tutorials/ and save them with their outputs, in minutes
-	OMP_NUM_THREADS=1 .venv/bin/python tutorials/execute.py
+tutorials: .venv/.dev .venv-label/.runtime ## run the notebooks of tutorials/ and save them with their outputs, in minutes
+	OMP_NUM_THREADS=1 .venv-label/bin/python tutorials/execute.py
 
 mutants: .venv/.dev ## plant mistakes in the geometry and show which test catches each, in minutes
 	.venv/bin/python tests/mutants.py
