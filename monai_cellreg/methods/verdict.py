@@ -19,6 +19,7 @@ OVERLAPS = {"iou": 0.005, "dice": 0.005}
 FOLDED_TO_CHECK, FOLDED_TO_FAIL = 0.001, 0.02
 COVERED_TO_CHECK, COVERED_TO_FAIL = 0.5, 0.05
 GAVE_UP = "the identity is returned"  # in the account of a method that found nothing better than no registration
+DOUBTED = "they may not belong together"  # in the account of a method that sees little in common at the end
 FAR = 0.25  # largest displacement as a share of the image's diagonal
 
 
@@ -54,8 +55,8 @@ def judge(registration: Registered) -> Verdict:
     """A plain verdict on a registration: similarity gained or lost, folding, reach and covered field of view.
 
     It fails what is worse than no registration at all, folds widely, hardly overlaps or is not finite; it asks for a
-    closer look where figures contradict each other, nothing was gained, the map folds anywhere much, reaches far or
-    leaves half of the fixed image without a counterpart.
+    closer look where the method itself doubts, figures contradict each other, nothing was gained, the map folds
+    anywhere much, reaches far or leaves half of the fixed image without a counterpart.
 
     Args:
         registration: its ``metrics`` and ``account`` are read, and the size of the fixed image.
@@ -70,7 +71,7 @@ def judge(registration: Registered) -> Verdict:
     grid = registration.pair.fixed_grid
     diagonal = math.hypot(*(n * s for n, s in zip(grid.shape, grid.spacing, strict=True)))
     findings = [
-        _given_up(registration.account),
+        *_doubts(registration.account),
         _similarity(metrics),
         _labels(metrics),
         _folding(metrics),
@@ -103,9 +104,9 @@ def _changes(metrics: Mapping[str, float], tolerances: Mapping[str, float]) -> t
     return signs, ", ".join(texts)
 
 
-def _given_up(account: Sequence[str]) -> Finding:
-    said = next((sentence for sentence in account if GAVE_UP in sentence), "")
-    return ("check", said) if said else None
+def _doubts(account: Sequence[str]) -> list[Finding]:
+    """The method's own: it gave up, or the images may have nothing to do with each other."""
+    return [("check", sentence) for sentence in account if GAVE_UP in sentence or DOUBTED in sentence]
 
 
 def _similarity(metrics: Mapping[str, float]) -> Finding:
@@ -145,7 +146,8 @@ def _reach(metrics: Mapping[str, float], diagonal: float, unit: str) -> Finding:
         return None
     share = metrics["max_displacement"] / diagonal
     largest = format_value("max_displacement", metrics["max_displacement"], unit)
-    far = f"{largest}, {100 * share:.2g} % of the image's diagonal"
+    percent = np.format_float_positional(100 * share, precision=2, fractional=False, trim="-")
+    far = f"{largest}, {percent} % of the image's diagonal"
     if share > FAR:
         return "check", f"Points move as far as {far}: plausible only if the images were that far apart."
     return "good", f"No point moves farther than {far}."

@@ -8,7 +8,7 @@ import pytest
 from monai_cellreg.engines.instance import auto
 from monai_cellreg.geometry import SamplingGrid
 from monai_cellreg.methods import judge
-from monai_cellreg.methods.verdict import GAVE_UP
+from monai_cellreg.methods.verdict import DOUBTED, GAVE_UP
 
 GOOD = {
     "ncc_before": 0.5,
@@ -58,6 +58,9 @@ def test_a_good_result_is_called_good_with_its_numbers():
         ({"folding_fraction": 0.05}, "failed", "folds in 5 %"),
         ({"max_displacement": 24.0}, "good", "24 %"),
         ({"max_displacement": 26.0}, "check", "only if"),
+        ({"max_displacement": 110.0}, "check", ", 110 % of the image's diagonal"),
+        ({"max_displacement": 99.7}, "check", ", 100 % of the image's diagonal"),
+        ({"max_displacement": 0.00003}, "good", ", 0.00003 % of the image's diagonal"),
         ({"coverage": 0.4}, "check", "covers 40 %"),
         ({"coverage": 0.01}, "failed", "covers 1 %"),
         ({"iou_before": 0.7, "iou_after": 0.9}, "good", "overlap better"),
@@ -75,11 +78,22 @@ def test_the_gravest_comes_first():
     assert "folds" in verdict.reasons[0] and "only if" in verdict.reasons[1]
 
 
-def test_a_method_that_gave_up_is_looked_at_closely():
-    said = f"The images agree better as they are: {GAVE_UP}."
+@pytest.mark.parametrize("words", [GAVE_UP, DOUBTED])
+def test_a_method_that_gave_up_or_doubts_its_result_is_looked_at_closely(words):
+    said = f"The images agree in some way: {words}."
     verdict = judge(Result(account=("Affine from a start.", said)))
     assert (verdict.level, verdict.reasons[0]) == ("check", said)
-    assert GAVE_UP in inspect.getsource(auto), "the optimisation says it in other words"
+    assert words in inspect.getsource(auto), "the optimisation says it in other words"
+
+
+def test_all_doubts_of_a_method_are_reasons():
+    doubts = tuple(f"So: {words}." for words in (DOUBTED, GAVE_UP))
+    assert judge(Result(account=doubts)).reasons[:2] == doubts
+
+
+def test_what_is_wrong_outweighs_a_doubt():
+    verdict = judge(Result({**GOOD, "coverage": 0.01}, (f"So: {DOUBTED}.",)))
+    assert verdict.level == "failed" and DOUBTED in verdict.reasons[1]
 
 
 def test_without_a_comparison_nothing_is_called_good():

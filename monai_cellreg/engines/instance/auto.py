@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...geometry import AffineTransform, Pair, SpatialTransform, compose, fit_affine
+from ...geometry import AffineTransform, Pair, SpatialTransform, compose
 from .deformable import DeformableSettings, Landmarks, optimise_deformation
 from .features import comparable
 from .judging import (
@@ -22,6 +22,7 @@ from .judging import (
     similarities,
     small,
 )
+from .landmark_fit import LandmarkFit
 from .linear import ImageLossFunction, LinearSettings, optimise_affine
 from .pyramid import Images, voxel_sizes
 from .search import candidates
@@ -69,7 +70,8 @@ class AutoRegistration:
 
     The affine stage starts from the images' own world coordinates and, where that is poor, from rotations and shifts
     that were searched on small images; the deformable stage maximises local correlation and is the stiffer the less
-    the images agree locally. A stage that makes things worse is undone.
+    the images agree locally. A stage that makes things worse is undone. With landmarks the affine stage starts from
+    their own map, which is also the result where the images lead away from them.
 
     Args:
         settings: see :class:`AutoSettings`.
@@ -90,32 +92,48 @@ class AutoRegistration:
             start: a map to refine, such as a network's, in place of the affine stage.
 
         Raises:
-            ValueError: for an image that is constant, not finite or has another number of channels.
+            ValueError: for an image that is constant, not finite or has another number of channels, and for landmarks
+                that do not determine a map.
         """
         images, account = comparable(pair, device=self.settings.device)
-        identity = AffineTransform(np.eye(images.dims + 1))
-        linear = self._linear(images, pair, account) if start is None else start
-        found = linear
+        fit = LandmarkFit.of(pair) if start is None else None
+        found = start
+        if found is None:
+            affine = self._linear(images, account) if fit is None else self._guided(images, fit, account)
+            found = AffineTransform(affine)
         if self.settings.deformable is not None:
-            found = self._deformable(images, pair, linear, account)
-        return Registered(_not_worse(images, found, identity, account), tuple(account))
+            found = self._deformable(images, pair, found, account)
+        if fit is not None:
+            sure = similarities(small(images), found)[0] >= UNSURE
+            if objection := fit.objection(found, "The images", sure=sure):
+                account.append(objection)
+                found = fit.transform
+        return Registered(_not_worse(images, found, fit, account), tuple(account))
 
-    def _linear(self, images: Images, pair: Pair, account: list[str]) -> AffineTransform:
-        """The affine stage: from world coordinates or landmarks, else from the starts that were searched."""
-        dims = images.dims
-        if pair.fixed_landmarks is not None and pair.moving_landmarks is not None:
-            count = len(pair.fixed_landmarks)
-            kind = "affine" if count > 2 * dims else "rigid" if count > dims else "translation"
-            account.append(f"The {count} landmarks gave the start, a map of kind {kind}.")
-            fitted = fit_affine(pair.fixed_landmarks, pair.moving_landmarks, kind=kind)
-            homogeneous = np.vstack([fitted.matrix[0].cpu().numpy(), np.eye(dims + 1)[-1:]])
-            return AffineTransform(self._climb(images, homogeneous, correlation_loss)[0])
-        best, correlation = self._climb(images, np.eye(dims + 1), correlation_loss)
+    def _linear(self, images: Images, account: list[str]) -> np.ndarray:
+        """The affine stage: from world coordinates, or the starts that were searched."""
+        identity = np.eye(images.dims + 1)
+        best, correlation = self._climb(images, identity, correlation_loss)
         account.append(f"Affine from the images' own coordinates: correlation {correlation:.3f}.")
         best, correlation = self._searched(images, best, correlation, account)
         if similarities(small(images), AffineTransform(best))[0] < UNSURE:
-            best = self._by_information(images, best, account)
-        return AffineTransform(best)
+            best = self._by_information(images, best, identity, account)
+        return best
+
+    def _guided(self, images: Images, fit: LandmarkFit, account: list[str]) -> np.ndarray:
+        """The affine stage from landmarks, which outweigh images of which the correlation is unsure."""
+        account.append(f"The {len(fit.fixed)} landmarks gave the start, a map of kind {fit.kind}.")
+        best, _ = self._climb(images, fit.matrix, correlation_loss)
+        if similarities(small(images), AffineTransform(best))[0] >= UNSURE:
+            return best
+        if objection := fit.objection(AffineTransform(best), "Correlation"):
+            account.append(objection)
+            best = fit.matrix
+        informed = self._by_information(images, best, fit.matrix, account)
+        if objection := fit.objection(AffineTransform(informed), "Mutual information"):
+            account.append(objection)
+            return fit.matrix
+        return informed
 
     def _climb(self, images: Images, start: np.ndarray, loss: ImageLossFunction) -> tuple[np.ndarray, float]:
         """An affine map from a start, and its correlation; the start itself where the result is not plausible."""
@@ -143,9 +161,9 @@ class AutoRegistration:
                 best, correlation = matrix, value
         return best, correlation
 
-    def _by_information(self, images: Images, best: np.ndarray, account: list[str]) -> np.ndarray:
-        """The better of a map and what mutual information makes of the images' own coordinates."""
-        matrix, _ = self._climb(images, np.eye(images.dims + 1), mutual_information_loss)
+    def _by_information(self, images: Images, best: np.ndarray, start: np.ndarray, account: list[str]) -> np.ndarray:
+        """The better of a map and what mutual information makes of a start."""
+        matrix, _ = self._climb(images, start, mutual_information_loss)
         before, after = (affine_information(images, m) for m in (best, matrix))
         different = are_different(images, AffineTransform(matrix))
         if after <= (1.0 if different else CLEARLY_MORE) * before:
@@ -190,17 +208,18 @@ class AutoRegistration:
 
 
 def _not_worse(
-    images: Images, found: SpatialTransform, identity: SpatialTransform, account: list[str]
+    images: Images, found: SpatialTransform, fit: LandmarkFit | None, account: list[str]
 ) -> SpatialTransform:
-    """The result, or the identity where both similarities say that nothing was gained."""
-    part = small(images)
+    """The result, or the identity where both similarities say that nothing was gained and no landmarks object."""
+    part, identity = small(images), AffineTransform(np.eye(images.dims + 1))
     before, after = (similarities(part, transform) for transform in (identity, found))
-    if all(a < b for a, b in zip(after, before, strict=True)):
+    possible = fit is None or not fit.is_missed_by(identity, sure=before[0] >= UNSURE)
+    if possible and all(a < b for a, b in zip(after, before, strict=True)):
         account.append("The images agree better as they are than after registration: the identity is returned.")
         return identity
     if after[0] < POOR and after[1] < LITTLE:
         account.append(
-            f"The images agree little even so (correlation {after[0]:.2f}, local correlation {after[1]:.2f}): they may "
-            "not belong together."
+            f"The images agree little even so (correlation {after[0]:.2f}, local correlation {after[1]:.2f}): "
+            "they may not belong together."
         )
     return found

@@ -28,6 +28,7 @@ from monai_cellreg.geometry import (
     SamplingGrid,
     SpatialTransform,
     control_lattice,
+    fit_affine,
 )
 
 Turned = Callable[[int, float], np.ndarray]
@@ -196,6 +197,74 @@ def test_landmarks_lead(flat: Any, flat_pair: Pair, turned: Turned) -> None:
     found = run(guided)
     assert float((found.transform.points(points) - truth.points(points)).norm(dim=1).max()) < 0.5
     assert found.account[0] == f"The {len(points)} landmarks gave the start, a map of kind affine."
+
+
+def with_landmarks(flat: Any, pair: Pair, error: float = 0.0) -> Pair:
+    """The pair with nine landmarks that are right but for an error of their places."""
+    points = flat.fixed_grid.world()[8:48:17, 8:60:22].flatten(0, 1)
+    errors = error * torch.randn(points.shape, generator=torch.Generator().manual_seed(0))
+    return replace(pair, fixed_landmarks=points, moving_landmarks=pair.truth.points(points) + errors)
+
+
+def missed(found: SpatialTransform, pair: Pair) -> float:
+    """Root mean square distance of the moving landmarks from where the fixed ones end."""
+    return float((found.points(pair.fixed_landmarks) - pair.moving_landmarks).square().sum(1).mean().sqrt())
+
+
+BRIGHTNESS_LOST = [lambda x: (x - 0.4 * x.max()) ** 2, lambda x: torch.cos(9 * x / x.max())]
+
+
+@pytest.mark.parametrize("settings", [QUICK, AutoSettings(LINEAR, None)], ids=["deformable", "affine"])
+@pytest.mark.parametrize("contrast", BRIGHTNESS_LOST, ids=["square", "wave"])
+def test_landmarks_lead_where_brightness_means_nothing(
+    flat: Any, flat_pair: Pair, contrast: Any, settings: AutoSettings
+) -> None:
+    """Correlation leads away from the landmarks there; mutual information does not."""
+    guided = with_landmarks(flat, replace(flat_pair, moving=contrast(flat_pair.moving)))
+    fit = fit_affine(guided.fixed_landmarks, guided.moving_landmarks)
+    found = run(guided, settings)
+    errors = [float(flat.error(each, flat_pair.truth).mean()) for each in (fit, found.transform)]
+    assert errors[1] < errors[0] < 1, errors
+    assert any("mutual information rises" in sentence for sentence in found.account)
+
+
+def test_landmarks_are_kept_where_the_images_lead_astray(flat: Any, flat_pair: Pair) -> None:
+    """With noise for an image, the landmarks' own map stays and the account says so."""
+    guided = with_landmarks(flat, replace(flat_pair, moving=noise(*flat_pair.moving.shape[1:])))
+    fit = fit_affine(guided.fixed_landmarks, guided.moving_landmarks)
+    found = run(guided, AutoSettings(LINEAR, None))
+    assert missed(found.transform, guided) == pytest.approx(missed(fit, guided), abs=1e-9)
+    (said,) = (sentence for sentence in found.account if "away from the landmarks" in sentence)
+    assert said.startswith("Correlation led") and said.endswith("their own map, 0.66 px off, is kept.")
+    assert missed(run(guided).transform, guided) <= missed(fit, guided)
+
+
+def test_mutual_information_starts_from_the_landmarks(flat: Any, turned: Turned) -> None:
+    """At a turn that it does not find by itself."""
+    pair = flat.pair(flat.affine(turned(2, np.deg2rad(70)), [2.0, -1.5]))
+    guided = with_landmarks(flat, replace(pair, moving=BRIGHTNESS_LOST[1](pair.moving)), error=0.5)
+    fit = fit_affine(guided.fixed_landmarks, guided.moving_landmarks)
+    found = run(guided, AutoSettings(LINEAR, None))
+    assert float(flat.error(found.transform, pair.truth).mean()) < 0.7 * float(flat.error(fit, pair.truth).mean())
+
+
+@pytest.mark.parametrize("off", [5.0, 12.0])
+def test_landmarks_outweigh_images_that_agree_as_they_are(flat: Any, off: float) -> None:
+    """The identity is no way out where it misses the landmarks."""
+    image, points = flat.seen(flat.fixed_grid), flat.fixed_grid.world()[8:48:17, 8:60:22].flatten(0, 1)
+    pair = Pair(image, image.clone(), flat.fixed_grid, flat.fixed_grid)
+    found = run(replace(pair, fixed_landmarks=points, moving_landmarks=points + off), AutoSettings(LINEAR, None))
+    torch.testing.assert_close(found.transform.points(points), points + off, rtol=0, atol=1e-6)
+    assert not any("identity is returned" in sentence for sentence in found.account)
+
+
+def test_landmarks_of_little_precision_do_not_hold_back_like_images(flat: Any, flat_pair: Pair) -> None:
+    """Off by some voxels each, they give a start; the images say the rest."""
+    guided = with_landmarks(flat, flat_pair, error=2.0)
+    fit = fit_affine(guided.fixed_landmarks, guided.moving_landmarks)
+    found = run(guided, AutoSettings(LINEAR, None))
+    assert missed(found.transform, guided) > missed(fit, guided)
+    assert not any("is kept" in sentence for sentence in found.account)
 
 
 @pytest.mark.parametrize("side", ["fixed", "moving"])
