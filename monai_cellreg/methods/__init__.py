@@ -18,6 +18,7 @@ from .report_files import report_files
 from .reporting import registration_page
 from .sequence import SequenceResult, register_sequence
 from .sequence_options import SequenceOptions
+from .slices import BatchSliceWise, SliceWise
 from .table import METHODS, MethodEntry, limited_method, load_method, method_names
 from .verdict import judge
 
@@ -26,6 +27,7 @@ __all__ = [
     "Applied",
     "ApplyOptions",
     "BatchMethod",
+    "BatchSliceWise",
     "EvaluationFiles",
     "FramesAsChannelsd",
     "Known",
@@ -41,6 +43,7 @@ __all__ = [
     "Registration",
     "SequenceOptions",
     "SequenceResult",
+    "SliceWise",
     "WarpedMovingInferer",
     "apply_transform",
     "bundle_dir",

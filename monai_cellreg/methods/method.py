@@ -76,7 +76,11 @@ class LearnedMethod:
 
     def run(self, pair: Pair) -> Registered:
         """The map, and what the inferer says of it."""
-        return Registered(self.register(pair), self.inferer.account(pair, self.network))
+        return Registered(self.register(pair), self.account(pair))
+
+    def account(self, pair: Pair) -> tuple[str, ...]:
+        """What the inferer says of how a pair is registered, a sentence each."""
+        return self.inferer.account(pair, self.network)
 
     def register_batch(self, pairs: Sequence[Pair]) -> list[SpatialTransform]:
         """The maps of several pairs, found in one run of the network, each then refined on its own."""
@@ -90,3 +94,12 @@ def found_by(method: Method, pair: Pair) -> tuple[SpatialTransform, tuple[str, .
         found = method.run(pair)
         return found.transform, tuple(found.account)
     return method.register(pair), ()
+
+
+def all_found_by(method: Method, pairs: Sequence[Pair]) -> list[tuple[SpatialTransform, tuple[str, ...]]]:
+    """A method's maps of several pairs, found at once where it can, and its accounts where it gives them."""
+    if isinstance(method, LearnedMethod):
+        return [(found, method.account(p)) for p, found in zip(pairs, method.register_batch(pairs), strict=True)]
+    if isinstance(method, BatchMethod) and not isinstance(method, AccountableMethod):
+        return [(found, ()) for found in method.register_batch(pairs)]
+    return [found_by(method, pair) for pair in pairs]

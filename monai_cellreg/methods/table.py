@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from ..baselines import Ants, Elastix, SimpleITKAffine, SimpleITKBSpline, SimpleITKDemons
@@ -13,6 +13,7 @@ from .bundles import bundle_method
 from .method import Method
 from .optimisation import Optimisation
 from .refinement import Refinement
+from .slices import BatchSliceWise, SliceWise
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ def _dirnet(overlay: str, what: str, *, dims: tuple[int, ...], refined: bool = F
     return MethodEntry(make, f"network of the bundle dirnet, for {what}", dims=dims)
 
 
+def _by_slices(entry: MethodEntry) -> MethodEntry:
+    """The line of a network of images, that takes stacks of them as well."""
+    return replace(entry, make=lambda: BatchSliceWise(entry.make(), is_guided=entry.is_guided), dims=(2, 3))
+
+
 METHODS: Mapping[str, MethodEntry] = {
     "auto": _optimisation(
         "auto", DeformableSettings(), "optimises any pair: affine, then a dense field; chooses by the images"
@@ -55,13 +61,20 @@ METHODS: Mapping[str, MethodEntry] = {
     "velocity": _optimisation(
         "velocity", DeformableSettings(model=VelocityDeformation), "as auto, with a velocity, which can be inverted"
     ),
+    "slices": MethodEntry(
+        partial(SliceWise, Optimisation("slices")),
+        "auto slice by slice, for volumes that are stacks of thick slices",
+        is_guided=True,
+    ),
     "joint": MethodEntry(
         partial(bundle_method, "joint"), "network of the bundle joint, for single nuclei, which it segments", dims=(2,)
     ),
     "segreg": MethodEntry(
         partial(bundle_method, "segreg"), "network of the bundle segreg, for segmented nuclei: their labels", dims=(2,)
     ),
-    "dirnet-cardiac": _dirnet("cardiac", "short-axis slices of the heart, one patient's time points", dims=(2,)),
+    "dirnet-cardiac": _by_slices(
+        _dirnet("cardiac", "short-axis slices of the heart or stacks of them, one patient's time points", dims=(2,))
+    ),
     "dirnet-hippocampus": _dirnet(
         "brain", "crops around the hippocampus of two people, then a few steps on the pair", dims=(3,), refined=True
     ),
@@ -98,20 +111,24 @@ def limited_method(name: str, *, device: str | None = None, time_limit: float | 
     Args:
         name: of a method that optimises one pair.
         device: see :meth:`Optimisation.limited`.
-        time_limit: likewise, in seconds.
+        time_limit: likewise, in seconds; for each slice where the method goes slice by slice.
 
     Raises:
         ValueError: for another method, or a limit that it cannot keep.
     """
     method = load_method(name)
-    if not isinstance(method, Optimisation):
+    inner = method.method if isinstance(method, SliceWise) else method
+    if not isinstance(inner, Optimisation):
         able = ", ".join(repr(other) for other, entry in METHODS.items() if entry.is_guided)
         raise ValueError(f"method is {name!r}, which takes no device and no time limit; expected one of {able}")
-    return method.limited(device=device, time_limit=time_limit)
+    limited = inner.limited(device=device, time_limit=time_limit)
+    return replace(method, method=limited) if isinstance(method, SliceWise) else limited
 
 
 def method_name(method: str | Method) -> str:
     """What a method is called in results."""
+    if isinstance(method, SliceWise):
+        return method_name(method.method)
     if isinstance(method, Optimisation):
         return method.name
     return method if isinstance(method, str) else type(method).__name__

@@ -15,9 +15,11 @@ from monai_cellreg.engines.instance import BSplineDeformation, VelocityDeformati
 from monai_cellreg.geometry import Pair
 from monai_cellreg.methods import (
     METHODS,
+    BatchMethod,
     LearnedMethod,
     Optimisation,
     Refinement,
+    SliceWise,
     bundle_method,
     load_method,
     method_names,
@@ -65,7 +67,8 @@ def test_dirnet_of_a_kind_of_images_is_the_bundle_with_its_overlay(name: str, ov
     refined = {"refinement": Refinement(20, overlap=0.0)} if name == "hippocampus" else {}
     method, built = load_method(f"dirnet-{name}"), bundle_method("dirnet", refined, overlays=[f"{overlay}.json"])
     dims = METHODS[f"dirnet-{name}"].dims
-    assert dims == ((3,) if name == "hippocampus" else (2,)) and len(built.network.image_size) == dims[0]
+    assert dims == {"cardiac": (2, 3), "hippocampus": (3,), "mnist": (2,)}[name]
+    assert len(built.network.image_size) == dims[0] and isinstance(method, BatchMethod)
     assert not heeds_guides(f"dirnet-{name}")
     rows = torch.linspace(0, 9, 37)
     scene = sum(torch.meshgrid(*[(rows + k).sin() for k in range(dims[0])], indexing="ij"))
@@ -91,12 +94,17 @@ def test_limits_leave_the_named_method_as_it_is() -> None:
     assert (limited.settings.device, limited.settings.deformable.time_limit) == ("cpu", 3)
     assert limited.settings.deformable.model is BSplineDeformation
     assert load_method("bspline").settings.deformable.time_limit is None
+    slices = limited_method("slices", time_limit=4)
+    assert isinstance(slices, SliceWise) and method_name(slices) == "slices" and slices.is_guided
+    assert slices.method.settings.deformable.time_limit == 4
+    assert load_method("slices") == SliceWise(Optimisation("slices"))
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (partial(limited_method, "joint", device="cpu"), "method is 'joint', which takes no device .* one of 'auto'"),
+        (partial(limited_method, "dirnet-cardiac", device="cpu"), "method is 'dirnet-cardiac', which takes no device"),
         (partial(limited_method, "affine", time_limit=1.0), "time_limit is 1 s but method 'affine' has no deformable"),
         (partial(limited_method, "auto", time_limit=-1.0), "time_limit is -1.0, expected finite numbers above 0"),
         (partial(limited_method, "auto", device="toaster"), "device is 'toaster', which cannot be used here"),
