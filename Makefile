@@ -27,10 +27,10 @@ test-label: .venv/.dev .venv-label/.runtime ## run the tests of the label server
 	tests/tutorials/test_notebooks.py::test_notebook_runs_and_shows_what_is_saved[05_monai_label.ipynb]
 
 label-server: $(if $(STUDIES),.venv-label/.runtime,no-studies) ## serve the images of STUDIES=folder to MONAI Label clients
-	.venv-label/bin/monai-cellreg label-server "$(STUDIES)" --host "$(HOST)" --port "$(PORT)"
+	.venv-label/bin/monai-cellreg label-server "$(STUDIES)" --host "$(HOST)" --port "$(PORT)" $(if $(WORK),--work "$(WORK)")
 
 no-studies:
-	@echo "no folder of images is given; make label-server STUDIES=folder [PORT=8000] [HOST=127.0.0.1]" >&2; exit 2
+	@echo "no folder of images is given; make label-server STUDIES=folder [PORT=8000] [HOST=127.0.0.1] [WORK=folder]" >&2; exit 2
 
 browser: ## install Debian's Chromium for the report's tests, which are skipped without; needs root
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }

@@ -27,9 +27,11 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("studies", type=Path, metavar="STUDIES", help="folder of images; labels are kept in it")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
-    parser.add_argument("--port", type=int, default=8000, help="port; 0 takes any free one (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8000, help="port; 0 takes any free one (default: %(default)s)")
     parser.add_argument(
-        "--work", type=Path, default=Path("runs/label_server"), help="the server's own folder (default: %(default)s)"
+        "--work",
+        type=Path,
+        help="the server's own folder, for one server at a time (default: runs/label_server/ and the name of STUDIES)",
     )
     parser.add_argument(
         "--origin",
@@ -61,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
     serve(
         ServerOptions(
             studies=options.studies,
-            work=options.work,
+            work=options.work or Path("runs", "label_server", options.studies.resolve().name),
             host=options.host,
             port=options.port,
             origins=tuple(options.origin),
@@ -81,6 +83,13 @@ def _origin(text: str) -> str:
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no address, expected one such as https://viewer.example.org")
     return text.rstrip("/")
+
+
+def _port(text: str) -> int:
+    """A port."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, expected a number from 0 to 65535")
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -7,7 +7,17 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-__all__ = ["NAMES", "Refused", "check_name", "check_path", "check_sender", "check_upload", "parse_object"]
+__all__ = [
+    "HEADER_BYTES",
+    "NAMES",
+    "Refused",
+    "check_header",
+    "check_name",
+    "check_path",
+    "check_sender",
+    "check_upload",
+    "parse_object",
+]
 
 NAMES = frozenset(
     "id image images reference label tag label_tag reference_tag model method strategy session_id".split()
@@ -18,6 +28,15 @@ PATHS = frozenset(["bundle_path"])
 """Parameters that MONAI Label takes for folders of code."""
 
 LONGEST = 200
+HEADER_BYTES = 2**20
+"""How much of an uploaded file is looked at for a header."""
+
+DATA_FILE = {
+    ".mha": re.compile(rb"elementdatafile[ \t]*[=:][ \t]*([^\r\n]*)", re.IGNORECASE),
+    ".nrrd": re.compile(rb"^data ?file[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE),
+}
+"""The line of a header that says where the voxels are; readers of ITK follow it to any file of the machine."""
+
 DRIVE = re.compile(r"[A-Za-z]:")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -92,6 +111,31 @@ def check_upload(argument: str, filename: str, extensions: Iterable[str]) -> Non
     if taken and not parts[-1].lower().endswith(taken):
         raise Refused(
             415, f"{argument} is the file {_shown(parts[-1])}, expected one of {', '.join(taken)}; convert it first"
+        )
+
+
+def check_header(argument: str, filename: str, start: bytes) -> None:
+    """Checks that an uploaded image holds its voxels itself, and does not take another file for them.
+
+    Args:
+        argument: the form's field.
+        filename: what the client calls the file.
+        start: the first :data:`HEADER_BYTES` of it.
+
+    Raises:
+        Refused: 422.
+    """
+    kind = next((suffix for suffix in DATA_FILE if filename.lower().endswith(suffix)), "")
+    if not kind:
+        return
+    header, *voxels = re.split(rb"\r?\n\r?\n", start, maxsplit=1) if kind == ".nrrd" else [start]
+    named = [place.strip() for place in DATA_FILE[kind].findall(header)]
+    is_whole = voxels and start.startswith(b"NRRD") or named and named[0].upper() == b"LOCAL"
+    if not is_whole or any(place.upper() != b"LOCAL" for place in named):
+        raise Refused(
+            422,
+            f"{argument} is the file {_shown(filename)}, whose header does not say that its voxels are in it; expected "
+            "one file with header and voxels. Save it as one, such as .nii.gz",
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
-from threading import Lock
 
 from ...geometry import Pair, SpatialTransform
 from ...methods import load_method
@@ -26,7 +28,7 @@ class OwnProcess:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
 
     def register(self, pair: Pair) -> SpatialTransform:
@@ -39,7 +41,9 @@ class OwnProcess:
         try:
             with self._lock:
                 # spawned, not forked: threads of the server may hold locks at this moment
-                self._pool = self._pool or ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+                self._pool = self._pool or ProcessPoolExecutor(
+                    1, multiprocessing.get_context("spawn"), initializer=_end_with_the_server
+                )
                 found = self._pool.submit(_register, self.name, pair)
             return found.result()
         except BrokenProcessPool as error:
@@ -55,6 +59,19 @@ class OwnProcess:
 def own_process(name: str) -> OwnProcess:
     """The method of a name in its own process, the same one whenever it is asked for."""
     return OwnProcess(name)
+
+
+def _end_with_the_server() -> None:
+    """Runs in the new process: Ctrl-C is the server's to handle, and a server that is killed can end no one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = multiprocessing.parent_process()
+    assert server is not None
+
+    def wait() -> None:
+        server.join()
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _register(name: str, pair: Pair) -> SpatialTransform:

@@ -73,6 +73,7 @@ def serve(options: ServerOptions) -> None:
 
     Raises:
         ImportError: if MONAI Label is not installed.
+        ValueError: if another server has the work folder.
         FileNotFoundError: if there is no such folder of images.
         OSError: if the address cannot be listened at, or a folder not be written.
     """
@@ -85,7 +86,7 @@ def serve(options: ServerOptions) -> None:
         raise FileNotFoundError(f"STUDIES is {options.studies}, expected an existing folder of images; check the path")
     ensure_writable_dir(options.studies)
     work = _work_folder(options.work)
-    with _listening(options.host, options.port) as listener, _temporary_folder():
+    with _alone(work), _listening(options.host, options.port) as listener, _temporary_folder():
         port = listener.getsockname()[1]
         os.environ.update(_settings(options, port))
         logging.config.dictConfig(_log_config(work / "logs" / "app.log", verbose=options.verbose))
@@ -175,6 +176,24 @@ def _work_folder(folder: Path) -> Path:
         with atomic_path(main) as temporary:
             temporary.write_text(MAIN, encoding="utf-8")
     return folder
+
+
+@contextlib.contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Keeps other servers from the work folder: their trainings and logs would mix with those of this one."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(work / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(
+            f"--work is {work}, which another server has now; stop it, or choose another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -97,6 +97,15 @@ class TrainBundle(TrainTask):
         with refused({}):
             return read_asked(self.bundle, request, trained_here=self.weights.is_file())
 
+    def check_images(self, asked: Asked, datastore: Datastore) -> None:
+        """Checks that there is enough to train on.
+
+        Raises:
+            HTTPException: 422 for too few images or labels that can be used.
+        """
+        with refused({}):
+            self._collected(asked, datastore)
+
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Trains, and gives the :meth:`stats`.
 

@@ -31,7 +31,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import authentication
 from .app import EXTENSIONS
 from .calls import MIB, Call, Incoming, refuse
-from .guards import NAMES, Refused, check_name, check_path, check_sender, check_upload, parse_object
+from .guards import (
+    HEADER_BYTES,
+    NAMES,
+    Refused,
+    check_header,
+    check_name,
+    check_path,
+    check_sender,
+    check_upload,
+    parse_object,
+)
 
 __all__ = ["Limits", "app", "served_app"]
 
@@ -222,6 +232,7 @@ def _check_field(field: str, value: str | UploadFile, path: str) -> None:
         if path.startswith("/infer/") and field == "label":
             extensions.append(".bin")  # OHIF sends labels without a header
         check_upload(field, value.filename or "", extensions)
+        check_header(field, value.filename or "", value.file.read(HEADER_BYTES))
     elif field in OBJECTS:
         parse_object(field, value)
 

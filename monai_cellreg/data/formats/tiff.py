@@ -10,6 +10,7 @@ are pages, counted in the order of the file. A channel chosen on opening is take
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class TiffImage:
     def __init__(self, path: Path, options: OpenOptions) -> None:
         self.path, self.channel = path, options.channel
         self.file = tifffile.TiffFile(path)
+        _check_parts(self.file, path)
         self.size_um, self.header = _pixel_size_um(self.file), _header(self.file)
         self.series = self.file.series[0] if len(self.file.series) == 1 else None
         if self.series is None:  # pages of several sizes: each stands alone
@@ -107,6 +109,18 @@ class TiffImage:
 
     def close(self) -> None:
         self.file.close()
+
+
+def _check_parts(file: tifffile.TiffFile, path: Path) -> None:
+    """Checks that an OME-TIFF names no files of other folders as its parts: whoever sends one could read them by it."""
+    named = re.findall(r"FileName\s*=\s*[\"']([^\"']*)", file.ome_metadata or "") if file.is_ome else []
+    elsewhere = [name for name in named if re.search(r"[/\\&]", name)]  # & may stand for either
+    if elsewhere:
+        file.close()
+        raise ImageReadError(
+            f"path {str(path)!r} names {elsewhere[0]!r} as a part of it; expected parts in its own folder. Save the "
+            "image as one file"
+        )
 
 
 def _pixel_size_um(file: tifffile.TiffFile) -> tuple[float, float, float] | None:

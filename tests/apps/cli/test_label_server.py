@@ -48,13 +48,15 @@ def test_the_work_folder_cannot_be_made(refused: Refused, tmp_path: Path) -> Non
     ("option", "value", "reason"),
     [
         ("--workers", "0", "no number of at least 1"),
+        ("--port", "65536", "no port, expected a number from 0 to 65535"),
+        ("--port", "-1", "no port"),
         ("--workers", "two", "no number of at least 1"),
         ("--json-limit", "0", "no size in MiB above 0"),
         ("--upload-limit", "inf", "no size in MiB above 0"),
         ("--upload-limit", "big", "no size in MiB above 0"),
         ("--origin", "viewer.org", "no address"),
         ("--realm", "ftp://login.org", "no address"),
-        ("--port", "http", "invalid int"),
+        ("--port", "http", "no port"),
     ],
 )
 def test_options_that_make_no_sense(usage_error: Refused, option: str, value: str, reason: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from monai_cellreg.apps.label_app.guards import (
     NAMES,
     Refused,
+    check_header,
     check_name,
     check_path,
     check_sender,
@@ -180,3 +181,43 @@ def test_very_deep_objects_do_not_end_the_process() -> None:
     deep = '{"a":' * 900 + '"../x"' + "}" * 900
     with pytest.raises(Refused, match="paths are not taken|not JSON"):
         parse_object("params", deep)
+
+
+MHA = "ObjectType = Image\nNDims = 2\nDimSize = 4 3\nElementType = MET_UCHAR\n"
+NRRD = "NRRD0004\ntype: uint8\ndimension: 2\nsizes: 4 3\nencoding: raw\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.mha", MHA + "ElementDataFile = /etc/passwd\n"),
+        ("a.MHA", MHA + "elementdatafile: ../b.raw\r\n"),
+        ("a.mha", MHA + "ElementDataFile = /etc/passwd\nElementDataFile = LOCAL\n"),
+        ("a.mha", MHA + "ElementDataFile = LIST\n/etc/passwd\n"),
+        ("a.mha", MHA),
+        ("a.nii.mha", "no header"),
+        ("a.nrrd", NRRD + "data file: /etc/passwd\n"),
+        ("a.nrrd", NRRD + "DataFile: LIST\n/etc/passwd\n"),
+        ("a.seg.nrrd", NRRD + "datafile:passwd\n\nvoxels"),
+        ("a.nrrd", "no header\n\n"),
+        ("a.nrrd", NRRD),
+    ],
+)
+def test_headers_that_name_other_files_are_refused(name: str, text: str) -> None:
+    with pytest.raises(Refused, match="voxels are in it") as refusal:
+        check_header("file", name, text.encode())
+    assert refusal.value.status == 422
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("a.mha", (MHA + "ElementDataFile = LOCAL\n").encode() + bytes(12)),
+        ("a.mha", (MHA + "ElementDataFile: local\n").encode() + bytes(12)),
+        ("a.nrrd", (NRRD + "\n").encode() + b"\ndata file: these are voxels"),
+        ("a.nrrd", (NRRD + "\r\n").encode() + b"data file: voxels"),
+        ("a.png", b"data file: /etc/passwd"),
+    ],
+)
+def test_files_with_their_voxels_are_taken(name: str, start: bytes) -> None:
+    check_header("file", name, start)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: make test-label")
@@ -60,8 +64,32 @@ def test_killed_process_is_told_and_replaced(pair: Pair) -> None:
     assert method.register(pair) is not None
 
 
+SERVER = """
+import multiprocessing, os, torch
+from monai_cellreg.apps.label_app.own_process import OwnProcess
+from monai_cellreg.geometry import Pair, SamplingGrid
+if __name__ == "__main__":
+    grid = SamplingGrid((8, 9))
+    image = torch.rand(1, 8, 9)
+    try:
+        OwnProcess("auot").register(Pair(image, image, grid, grid))
+    except ValueError:
+        print(multiprocessing.active_children()[0].pid, flush=True)
+    os._exit(0)  # as a server that is killed
+"""
+
+
+def test_process_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(SERVER)
+    ended = subprocess.run([sys.executable, tmp_path / "server.py"], stdout=subprocess.PIPE, text=True, timeout=120)
+    pid, deadline = int(ended.stdout), time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("name", KEEP_THE_LOCK)
-def test_server_runs_them_there_and_others_here(name: str, tmp_path: os.PathLike[str]) -> None:
+def test_server_runs_them_there_and_others_here(name: str, tmp_path: Path) -> None:
     registrations = Registrations(tmp_path)
     assert registrations.method(name) is own_process(name)
     assert registrations.method("auto") == "auto"

@@ -186,3 +186,31 @@ def test_volumes_and_types_that_do_not_fit(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     write_image(tmp_path / "a.tif", volume.to(torch.uint8))
     np.testing.assert_array_equal(read_label(tmp_path / "a.tif"), volume)
+
+
+OME = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:0">
+<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="6" SizeY="5" SizeZ="1" SizeC="1"
+SizeT="2"><TiffData FirstT="0" IFD="0"><UUID FileName="image.ome.tif">urn:uuid:0</UUID></TiffData>
+<TiffData FirstT="1" IFD="0"><UUID FileName="PART">urn:uuid:1</UUID></TiffData></Pixels></Image></OME>"""
+
+
+def two_parts(folder: Path, part: str) -> Path:
+    """An OME-TIFF whose second frame is in another file."""
+    path = folder / "image.ome.tif"
+    tifffile.imwrite(path, np.zeros((5, 6), np.uint8), description=OME.replace("PART", part), metadata=None)
+    return path
+
+
+def test_parts_in_the_same_folder_are_read(tmp_path: Path) -> None:
+    secret = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    description = OME.replace('UUID="urn:uuid:0"', 'UUID="urn:uuid:1"').replace("PART", "part.ome.tif")
+    tifffile.imwrite(tmp_path / "part.ome.tif", secret, description=description, metadata=None)
+    path = two_parts(tmp_path, "part.ome.tif")
+    assert page_count(path) == 2
+    np.testing.assert_array_equal(read_image(path, page=1)[0], secret)
+
+
+@pytest.mark.parametrize("part", ["../part.tif", "..\\part.tif", "&#46;&#46;&#47;part.tif"])
+def test_parts_in_other_folders_are_refused(tmp_path: Path, part: str) -> None:
+    with pytest.raises(ImageReadError, match="parts in its own folder"):
+        read_image(two_parts(tmp_path, part))

@@ -100,6 +100,7 @@ REFUSED = [
     Request("POST", "/scoring/propagation", 422, "the body is 'a'", raw='"a"'),
     Request("POST", "/train/joint", 422, "paths are not taken", raw='{"bundle_path": "model"}'),
     Request("POST", "/train/joint", 422, "max_epochs is -3", raw='{"max_epochs": -3}'),
+    Request("POST", "/train/segreg", 422, "Label more images", raw="{}"),
     Request("POST", "/train/dirnet", 422, "option of the training of dirnet", raw='{"epochs": 3}'),
     Request("POST", PROPAGATE, 400, "form cannot be read", query={"image": "frame_1"}, raw="no form",
             headers={"content-type": "multipart/form-data"}),

@@ -18,6 +18,7 @@ import tifffile
 
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: make test-label")
 import requests
+from filelock import FileLock
 
 from monai_cellreg.apps.label_app import serve as launcher
 
@@ -34,7 +35,7 @@ def test_it_says_where_it_listens_writes_only_into_its_folders_and_ends_cleanly(
     assert server.process.wait(30) == 0
     assert server.process.stdout.read() == ""
     assert server.log.read_text() == ""
-    assert {path.name for path in server.work.iterdir()} == {"main.py", "logs", "model", "sessions"}
+    assert {path.name for path in server.work.iterdir()} == {".lock", "main.py", "logs", "model", "sessions"}
     assert {path.name for path in server.studies.iterdir()} >= {"labels", "datastore_v2.json", "frame_0.png"}
 
 
@@ -63,6 +64,12 @@ def test_a_port_that_is_in_use(tmp_path: Path) -> None:
 def test_an_address_of_another_machine(tmp_path: Path, host: str, reason: str) -> None:
     with pytest.raises(OSError, match=f"--host .*{reason}"):
         serve_(tmp_path, host=host, port=0)
+
+
+def test_a_work_folder_is_for_one_server(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    with FileLock(tmp_path / "work" / ".lock"), pytest.raises(ValueError, match="--work is .*, which another server"):
+        serve_(tmp_path, port=0)
 
 
 def serve_(folder: Path, **options: Any) -> None:
