@@ -11,7 +11,6 @@ from typing import Any
 
 from fastapi import HTTPException
 from monailabel.config import settings
-from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
@@ -23,8 +22,10 @@ from monailabel.tasks.activelearning.random import Random
 
 from ... import __version__
 from ...utils import check_choice
-from .batch import RegistrationBatch
+from .batch import RegistrationBatch, check_images
+from .datastore import CheckedDatastore
 from .itk_maps import DisplacementField, TransformFile
+from .parameters import check_spelling, is_on
 from .propagate_frames import PropagateFrames
 from .propagate_labels import PropagateLabels
 from .register_image import RegisterImage
@@ -72,7 +73,7 @@ class RegistrationApp(MONAILabelApp):
         is_folder = not self.studies.startswith(("http://", "https://"))
         if not is_folder or "MONAI_LABEL_DATASTORE_FILE_EXT" in settings.model_fields_set:
             return super().init_datastore()
-        return LocalDatastore(
+        return CheckedDatastore(
             self.studies,
             extensions=EXTENSIONS,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
@@ -122,13 +123,19 @@ class RegistrationApp(MONAILabelApp):
         """
         store, asked = datastore or self.datastore(), copy.deepcopy(dict(request))
         task, image = self._task(asked), asked.get("image")
+        check_spelling(asked)
+        is_saved = is_on(asked, "save_label")
         if isinstance(image, str) and self._was_uploaded(image, asked):
             asked["image"] = Path(image)
         path, told = task(asked)
         tag = asked.get("label_tag") or DefaultLabelTag.ORIGINAL.value
         label = path
-        if asked.get("save_label") and not isinstance(asked["image"], Path):
-            label = store.save_label(image, path, tag, {"model": asked["model"], "params": told})
+        if is_saved and not isinstance(asked["image"], Path):
+            try:
+                label = store.save_label(image, path, tag, {"model": asked["model"], "params": told})
+            except BaseException:
+                Path(path).unlink(missing_ok=True)
+                raise
         return {"label": label, "tag": tag, "file": path, "params": told}
 
     def batch_infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
@@ -137,16 +144,32 @@ class RegistrationApp(MONAILabelApp):
         Raises:
             HTTPException: 4xx with a reason, for a request that can be answered for no image.
         """
-        self._task(request).check(request)
+        self.check_batch(request)
         return super().batch_infer(request, datastore)
+
+    def check_batch(self, request: Mapping[str, Any]) -> None:
+        """Checks a request for many images, which MONAI Label else carries out in the background, where no one looks.
+
+        Args:
+            request: ``model`` and the parameters.
+
+        Raises:
+            HTTPException: 4xx with a reason, for a request that can be answered for no image.
+        """
+        task = self._task(request)
+        check_spelling(request)
+        is_on(request, "save_label")  # labels are saved either way, as by MONAI Label's own batches
+        check_images(request)
+        task.check(request)
 
     def check_training(self, bundle: str, request: Mapping[str, Any]) -> None:
         """Checks what a training is asked for, before it starts in the background.
 
         Raises:
-            HTTPException: 422 with a reason.
+            HTTPException: 422 with a reason: options, or too few images or labels.
         """
-        self._trainers[bundle].check(request)
+        trainer = self._trainers[bundle]
+        trainer.check_images(trainer.check(request), self.datastore())
 
     def next_sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The image to be annotated next; scores are renewed in the background for the question after this one."""

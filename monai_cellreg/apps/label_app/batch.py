@@ -11,12 +11,14 @@ from typing import Any
 
 from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
-from monailabel.interfaces.tasks.batch_infer import BatchInferTask
+from monailabel.interfaces.tasks.batch_infer import BatchInferImageType, BatchInferTask
 from monailabel.utils.others.generic import remove_file
 
+from ...utils import check_choice
 from .natural_order import natural_order
+from .refusals import refused
 
-__all__ = ["RegistrationBatch"]
+__all__ = ["RegistrationBatch", "check_images"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,12 @@ class RegistrationBatch(BatchInferTask):
     """
 
     def get_images(self, request: Mapping[str, Any], datastore: Datastore) -> list[str]:
-        """The images that a request means, without the reference."""
+        """The images that a request means, without the reference.
+
+        Raises:
+            HTTPException: 422 when it is not clear which.
+        """
+        check_images(request)
         images = super().get_images(request, datastore)
         return sorted(set(images) - {request.get("reference")}, key=natural_order)
 
@@ -62,6 +69,19 @@ class RegistrationBatch(BatchInferTask):
         workers = max(1, int(request.get("max_workers") or 1))
         with ThreadPoolExecutor(workers, thread_name_prefix="batch") as pool:
             return dict(zip(images, pool.map(one, images), strict=True))
+
+
+def check_images(request: Mapping[str, Any]) -> None:
+    """Checks which images a batch is for: MONAI Label takes any word that it does not know for all of them.
+
+    Raises:
+        HTTPException: 422 unless ``images`` is left out, one of the words or a list of ids.
+    """
+    images = request.get("images", BatchInferImageType.IMAGES_ALL)
+    if isinstance(images, list) and all(isinstance(image, str) for image in images):
+        return
+    with refused({}):
+        check_choice("images", images, [kind.value for kind in BatchInferImageType])
 
 
 class _Progress:

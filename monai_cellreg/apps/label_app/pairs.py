@@ -17,6 +17,11 @@ from .refusals import refused
 __all__ = ["ReferencePair", "image_file", "read_method", "read_pair", "read_reference"]
 
 LISTED = 8  # ids that an error lists
+PLACES = {
+    "image": "the address, as ?image=ID",
+    "reference": 'the JSON object in the form field params, as params={"reference": "ID"}; of a batch that is the body',
+}
+"""Where clients put an id that is missing."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,9 @@ def read_method(request: Mapping[str, Any], methods: Sequence[str]) -> str:
 def _known(image_id: object, name: str, datastore: Datastore) -> tuple[str, Path]:
     """An id that the datastore knows, and its file."""
     if not isinstance(image_id, str) or not image_id:
-        raise HTTPException(422, f"{name} is {image_id!r}; expected the id of an image of the datastore. Add {name}")
+        raise HTTPException(
+            422, f"{name} is {image_id!r}; expected the id of an image of the datastore. Add {name} to {PLACES[name]}"
+        )
     images = datastore.list_images()
     if image_id not in images:
         listed = ", ".join(map(repr, sorted(images)[:LISTED])) + (", ..." if len(images) > LISTED else "")

@@ -120,6 +120,8 @@ class TrainBundle(TrainTask):
         ensure_writable_dir(self.weights.parent)
         try:
             with FileLock(self.weights.parent / ".lock", timeout=0), refused({}):
+                for left in self.weights.parent.glob(".tmp-*"):  # by a training that was killed as it wrote
+                    left.unlink()
                 return self._train(asked, datastore)
         except Timeout as error:
             raise HTTPException(

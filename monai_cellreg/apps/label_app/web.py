@@ -53,8 +53,8 @@ FORMS = (FILES, "application/x-www-form-urlencoded")
 OBJECTS = ("params", "info")
 """Fields of forms that hold a JSON object."""
 
-TRAIN = "/train/"
-KNOWN = {"/batch/infer/": "models", TRAIN: "trainers", "/scoring/": "scoring"}
+TRAIN, BATCH = "/train/", "/batch/infer/"
+KNOWN = {BATCH: "models", TRAIN: "trainers", "/scoring/": "scoring"}
 """Beginnings of paths whose last part is the name of one of these; MONAI Label would start a process that fails."""
 
 LONG = ("/infer/", "/batch/", TRAIN, "/scoring/", "/activelearning/")
@@ -152,7 +152,7 @@ class _Guarded:
             given = parse_object("the body", body.read())
         if scope["method"] == "POST":
             _check_task(scope["path"], request.query_params, has_file=has_file)
-            _check_training(scope["path"], given)
+            _check_asked(scope["path"], given)
 
 
 def served_app(limits: Limits | None = None) -> ASGIApp:
@@ -206,21 +206,28 @@ def _check_task(path: str, query: QueryParams, *, has_file: bool) -> None:
     if session and not app_instance().sessions().get_session(session):
         raise Refused(404, f"session_id is {session!r}, which is no session or no longer one; PUT /session/ makes one")
     for start, kind in KNOWN.items():
-        name = path.removeprefix(start) if path.startswith(start) else ""
+        name = _below(start, path)
         if name and name not in (known := list(app_instance().info()[kind])):
             raise Refused(
                 404, f"{name!r} is not known here, expected one of {', '.join(known) or 'none'}; choose another"
             )
 
 
-def _check_training(path: str, given: Mapping[str, Any]) -> None:
-    """Checks the options of a training, which else would end in the background, where no one looks."""
-    model = path.removeprefix(TRAIN)
-    if path.startswith(TRAIN) and model:
-        try:
-            app_instance().check_training(model, given)
-        except HTTPException as error:
-            raise Refused(error.status_code, error.detail) from error
+def _check_asked(path: str, given: Mapping[str, Any]) -> None:
+    """Checks what a training or a batch is asked for, which else would end in the background, where no one looks."""
+    app = app_instance()
+    try:
+        if model := _below(TRAIN, path):
+            app.check_training(model, given)
+        elif model := _below(BATCH, path):
+            app.check_batch({**given, "model": model})
+    except HTTPException as error:
+        raise Refused(error.status_code, error.detail) from error
+
+
+def _below(start: str, path: str) -> str:
+    """What a path has after a beginning; nothing where it begins otherwise."""
+    return path.removeprefix(start) if path.startswith(start) else ""
 
 
 def _check_field(field: str, value: str | UploadFile, path: str) -> None:

@@ -58,7 +58,7 @@ def test_info_tells_what_clients_need(app: RegistrationApp) -> None:
 
 
 def test_choices_follow_the_datastore(app: RegistrationApp, studies: Path, tmp_path: Path) -> None:
-    app.datastore().save_label("cells_1", str(studies / "frame_1.png"), "final", {})
+    app.datastore().save_label("cells_1", str(studies / "cells_0.ome.tif"), "final", {})
     Image.new("L", (9, 9)).save(studies / "another.png")
     (tmp_path / "work" / "model" / "joint").mkdir(parents=True)
     (tmp_path / "work" / "model" / "joint" / "model.pt").touch()
@@ -108,6 +108,34 @@ def test_answer_is_saved_as_a_label_on_request(app: RegistrationApp, found_by, s
     assert (answer["label"], answer["tag"]) == ("frame_1", "draft")
     info = app.datastore().get_label_info("frame_1", "draft")
     assert info["model"] == "propagate_labels" and info["params"]["reference"] == "frame_0"
+
+
+@pytest.mark.parametrize(("value", "is_saved"), [("true", True), ("false", False), (False, False)])
+def test_switch_may_be_text(app: RegistrationApp, found_by, shift, value: Any, is_saved: bool) -> None:
+    found_by(shift(0, 0))
+    app.infer({**PAIR, "image": "frame_1", "save_label": value})
+    assert ("original" in app.datastore().get_labels_by_image_id("frame_1")) is is_saved
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"methd": "joint"}, "parameter 'methd' is not known.*'method'"),
+        ({"save_label": 1}, "save_label is 1; expected"),
+    ],
+)
+def test_parameters_are_checked_first(app: RegistrationApp, given: dict[str, Any], reason: str) -> None:
+    with pytest.raises(HTTPException, match=reason) as refusal:
+        app.infer({**PAIR, "image": "frame_1", **given})
+    assert refusal.value.status_code == 422
+
+
+def test_answer_that_cannot_be_a_label_is_not_left_behind(app: RegistrationApp, found_by, shift, studies: Path) -> None:
+    found_by(shift(0, 0))
+    request = {**PAIR, "model": "transform", "image": "frame_1", "save_label": True}
+    with pytest.raises(HTTPException, match="label of frame_1"):
+        app.infer(request)
+    assert not list(Path(tempfile.gettempdir()).iterdir()) and not list((studies / "labels" / "original").iterdir())
 
 
 def test_request_is_not_changed(app: RegistrationApp, found_by, shift) -> None:

@@ -66,6 +66,11 @@ def test_images_are_chosen(frames_only, found_by, shift, studies: Path, images: 
     assert list(frames_only.batch_infer({**BATCH, "images": images})) == expected
 
 
+def test_batch_alone_takes_no_unknown_word_for_all(frames_only) -> None:
+    with pytest.raises(HTTPException, match="images is 'unlabelled'"):
+        frames_only._batch_infer.get_images({"images": "unlabelled"}, frames_only.datastore())
+
+
 def test_size_and_tag_are_chosen(frames_only, found_by, shift) -> None:
     found_by(shift(0, 0))
     result = frames_only.batch_infer({**BATCH, "max_batch_size": 2, "label_tag": "draft", "max_workers": 2})
@@ -108,7 +113,12 @@ def test_defect_of_one_image_is_told(frames_only, found_by, shift, monkeypatch: 
     [
         ({**BATCH, "reference": "frame_9"}, 404, "reference is 'frame_9'"),
         ({**BATCH, "reference": "frame_1"}, 404, "reference 'frame_1' has no label"),
-        ({"model": "propagate_labels"}, 422, "reference is None"),
+        ({"model": "propagate_labels"}, 422, "reference is None.*of a batch that is the body"),
+        ({**BATCH, "images": "unlabelled"}, 422, "images is 'unlabelled', expected one of 'all'.*mean 'unlabeled'"),
+        ({**BATCH, "images": None}, 422, "images is None, expected one of 'all', 'labeled', 'unlabeled'"),
+        ({**BATCH, "images": ["frame_1", 2]}, 422, r"images is \['frame_1', 2\]"),
+        ({**BATCH, "methd": "affine"}, 422, "parameter 'methd' is not known.*did you mean"),
+        ({**BATCH, "save_label": "no"}, 422, "save_label is 'no'; expected true or false"),
         ({**BATCH, "method": "jiont"}, 422, "did you mean 'joint'"),
         ({**BATCH, "model": "propagate"}, 404, "model is 'propagate'"),
     ],

@@ -53,11 +53,19 @@ def test_finished_label_counts_before_a_suggested_one(app, studies: Path) -> Non
     ("request_", "status", "reason"),
     [
         ({"reference": "frame_0"}, 422, "image is None; expected the id of an image"),
-        ({"image": "", "reference": "frame_0"}, 422, "image is ''; expected the id"),
+        (
+            {"image": "", "reference": "frame_0"},
+            422,
+            r"image is ''; expected the id.*Add image to the address, as \?image=ID",
+        ),
         ({"image": ["frame_2"], "reference": "frame_0"}, 422, r"image is \['frame_2'\]; expected the id"),
         ({"image": "frame_9", "reference": "frame_0"}, 404, "image is 'frame_9'.*does not have.*'cells_0', 'cells_1'"),
         ({"image": "../../etc/passwd", "reference": "frame_0"}, 404, "image is '../../etc/passwd'.*does not have"),
-        ({"image": "frame_2"}, 422, "reference is None; expected the id of an image of the datastore. Add reference"),
+        (
+            {"image": "frame_2"},
+            422,
+            'reference is None; expected the id of.*Add reference to.*form field params, as params={"ref',
+        ),
         ({"image": "frame_2", "reference": "frame_9"}, 404, "reference is 'frame_9'.*does not have"),
         ({"image": "frame_0", "reference": "frame_0"}, 422, "reference is 'frame_0', the image itself"),
         (

@@ -60,7 +60,7 @@ def test_images_without_a_score_follow_the_farthest_from_labels_first(app, studi
     assert found["rule"] == "no score yet, farthest from labelled images"
     give_scores(app, frame_1=0.9, cells_0=None)  # a score of None is none
     assert ask(app)["id"] == "frame_1"
-    app.datastore().save_label("cells_0", str(studies / "frame_0.png"), "final", {})
+    app.datastore().save_label("cells_0", str(studies / "cells_0.ome.tif"), "final", {})
     give_scores(app, frame_1=None)
     assert ask(app)["id"] == "frame_2"  # two away; cells_1, frame_1, frame_3 and heart_es are one away
 
@@ -90,7 +90,7 @@ def test_images_that_were_handed_out_come_last(app) -> None:
 
 def test_nothing_is_left_when_all_are_labelled(app, studies: Path) -> None:
     for name in UNLABELLED:
-        app.datastore().save_label(name, str(studies / "frame_0.png"), "final", {})
+        app.datastore().save_label(name, app.datastore().get_image_uri(name), "final", {})
     assert ask(app) is None
 
 

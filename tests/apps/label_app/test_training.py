@@ -263,5 +263,6 @@ def test_killed_background_training_leaves_whole_files(app, studies: Path, tmp_p
     assert "epoch 2/5000: " in output and "Traceback" not in output
     assert path.read_bytes() == before
     assert json.loads(record.read_text())["total_epochs"] == 5000
+    path.with_name(".tmp-killed-training.json").touch()
     train(app, "dirnet", max_epochs=1, seed=3)  # neither lock nor folder is in the way
     assert {each.name for each in path.parent.iterdir()} == {"model.pt", "training.json", ".lock"}

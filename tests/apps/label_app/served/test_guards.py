@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,15 +11,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: make test-label")
 import requests
 
 KIB = 1024
 PNG = ("a.png", b"\x89PNG\r\n\x1a\n")
+
+
+def encoded(kind: str, *shape: int) -> bytes:
+    """A picture as a file, with some contrast."""
+    file = io.BytesIO()
+    values = np.arange(np.prod(shape), dtype=np.uint32).reshape(shape) % 7
+    Image.fromarray(values.astype(np.uint8)).save(file, kind)
+    return file.getvalue()
+
+
+TIFF, SMALL = encoded("TIFF", 80, 96), encoded("PNG", 8, 9)
 LONG = "x" * (65 * KIB)
-PROPAGATE = "/infer/propagate_labels"
+PROPAGATE, BATCH = "/infer/propagate_labels", "/batch/infer/propagate_labels"
 
 
 @dataclass(frozen=True)
@@ -99,6 +113,12 @@ REFUSED = [
     Request("POST", "/train/joint", 422, "NaN", raw='{"max_epochs": NaN}'),
     Request("POST", "/scoring/propagation", 422, "the body is 'a'", raw='"a"'),
     Request("POST", "/train/joint", 422, "paths are not taken", raw='{"bundle_path": "model"}'),
+    Request("POST", BATCH, 422, "unlabelled", raw='{"images": "unlabelled", "reference": "frame_0"}'),
+    Request("POST", BATCH, 422, "reference", raw='{"images": "unlabeled"}'),
+    Request("PUT", "/datastore/image", 422, "", query={"image": "frame_1"}, files={"file": ("a.png", b"hello")}),
+    Request("PUT", "/datastore/image", 409, "frame_1.png", query={"image": "frame_1"}, files={"file": ("a.tif", TIFF)}),
+    Request("PUT", "/datastore/label", 422, "", query={"image": "frame_1"}, files={"label": ("a.png", SMALL)}),
+    Request("PUT", "/session/", 422, "voxels are in it", files={"files": ("a.mha", b"ElementDataFile = /etc/passwd")}),
     Request("POST", "/train/joint", 422, "max_epochs is -3", raw='{"max_epochs": -3}'),
     Request("POST", "/train/segreg", 422, "Label more images", raw="{}"),
     Request("POST", "/train/dirnet", 422, "option of the training of dirnet", raw='{"epochs": 3}'),
