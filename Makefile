@@ -24,7 +24,8 @@ test: lint ## run the linters, then all tests, those of the label server last
 
 test-label: .venv/.dev .venv-label/.runtime ## run the tests of the label server, in the environment of it
 	OMP_NUM_THREADS=1 .venv-label/bin/python -m pytest -n 2 --dist loadfile tests/apps/label_app \
-	tests/tutorials/test_notebooks.py::test_notebook_runs_and_shows_what_is_saved[05_monai_label.ipynb]
+	tests/benchmarks/test_label_client.py \
+	'tests/tutorials/test_notebooks.py::test_notebook_runs_and_shows_what_is_saved[05_monai_label.ipynb]'
 
 label-server: $(if $(STUDIES),.venv-label/.runtime,no-studies) ## serve the images of STUDIES=folder to MONAI Label clients
 	.venv-label/bin/monai-cellreg label-server "$(STUDIES)" --host "$(HOST)" --port "$(PORT)" $(if $(WORK),--work "$(WORK)")
