@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from .task import RegistrationTask
 from .trained import BUNDLES
 from .training import TrainBundle
 
-__all__ = ["EXTENSIONS", "RegistrationApp"]
+__all__ = ["EXTENSIONS", "RegistrationApp", "image_patterns"]
 
 EXTENSIONS = (
     *("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg"),
@@ -46,6 +46,12 @@ EXTENSIONS = (
 
 UPLOADED = re.compile(r"tmp[a-z0-9_]{8}(\..*)?")
 """Names that Python gives temporary files: no client guesses that of another one's upload."""
+
+
+def image_patterns() -> Sequence[str]:
+    """Patterns of the files that are images: those of MONAI Label's setting, or all that we read."""
+    is_set = "MONAI_LABEL_DATASTORE_FILE_EXT" in settings.model_fields_set
+    return settings.MONAI_LABEL_DATASTORE_FILE_EXT if is_set else EXTENSIONS
 
 
 class RegistrationApp(MONAILabelApp):
@@ -70,12 +76,11 @@ class RegistrationApp(MONAILabelApp):
 
     def init_datastore(self) -> Datastore:
         """A folder of images of all the formats that we read; other datastores as MONAI Label makes them."""
-        is_folder = not self.studies.startswith(("http://", "https://"))
-        if not is_folder or "MONAI_LABEL_DATASTORE_FILE_EXT" in settings.model_fields_set:
+        if self.studies.startswith(("http://", "https://")):
             return super().init_datastore()
         return CheckedDatastore(
             self.studies,
-            extensions=EXTENSIONS,
+            extensions=image_patterns(),
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )

@@ -29,7 +29,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import authentication
-from .app import EXTENSIONS
+from .app import image_patterns
 from .calls import MIB, Call, Incoming, refuse
 from .guards import (
     HEADER_BYTES,
@@ -233,9 +233,7 @@ def _below(start: str, path: str) -> str:
 def _check_field(field: str, value: str | UploadFile, path: str) -> None:
     """Checks one field of a form."""
     if isinstance(value, UploadFile):
-        is_set = "MONAI_LABEL_DATASTORE_FILE_EXT" in settings.model_fields_set
-        patterns = settings.MONAI_LABEL_DATASTORE_FILE_EXT if is_set else EXTENSIONS
-        extensions = [pattern.lstrip("*") for pattern in patterns]
+        extensions = [pattern.lstrip("*") for pattern in image_patterns()]
         if path.startswith("/infer/") and field == "label":
             extensions.append(".bin")  # OHIF sends labels without a header
         check_upload(field, value.filename or "", extensions)

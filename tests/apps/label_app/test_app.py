@@ -15,10 +15,12 @@ from PIL import Image
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: make test-label")
 
 from fastapi import HTTPException
+from monailabel.config import Settings
 from monailabel.utils.others.class_utils import get_class_of_subclass_from_file
 
 from monai_cellreg import __version__
 from monai_cellreg.apps.label_app.app import RegistrationApp
+from monai_cellreg.apps.label_app.datastore import CheckedDatastore
 from monai_cellreg.methods import method_names
 
 FOLDER = Path(__file__).parents[3] / "monai_cellreg" / "apps" / "label_app"
@@ -200,3 +202,17 @@ def test_nothing_is_written_but_answers(app: RegistrationApp, found_by, shift, t
     with pytest.raises(HTTPException):
         app.infer({**PAIR, "image": "../frame_1"})
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_setting_of_extensions_keeps_the_checks(
+    app: RegistrationApp, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = Settings(MONAI_LABEL_DATASTORE_FILE_EXT=["*.nii.gz"])
+    monkeypatch.setattr("monai_cellreg.apps.label_app.app.settings", chosen)
+    app.studies = str(tmp_path / "others")
+    Path(app.studies).mkdir()
+    for name in ("frame_1.png", "heart_es.nii.gz"):
+        shutil.copy(studies / name, app.studies)
+    store = app.init_datastore()
+    assert isinstance(store, CheckedDatastore)
+    assert store.list_images() == ["heart_es"]

@@ -49,7 +49,7 @@ def drawn(path: Path, shape: tuple[int, ...] = (80, 96), value: int = 3) -> Path
     return path
 
 
-def refused(status: int, reason: str, studies: Path, call: Any, *given: Any) -> None:
+def assert_refused(status: int, reason: str, studies: Path, call: Any, *given: Any) -> None:
     """Checks that a call is refused for a reason that names no path, and that nothing has changed."""
     before, listed = files(studies), (studies / "datastore_v2.json").read_bytes()
     with pytest.raises(HTTPException, match=reason) as refusal:
@@ -82,7 +82,7 @@ def test_what_is_no_image_replaces_none(store: CheckedDatastore, studies: Path, 
     image, _, extension = name.partition(".")
     sent = tmp_path / f"tmpabc.{extension}"
     sent.write_bytes(b"hello")
-    refused(422, f"'{image}' cannot be read", studies, store.add_image, image, str(sent), {})
+    assert_refused(422, f"'{image}' cannot be read", studies, store.add_image, image, str(sent), {})
     assert image in store.list_images() or image in ("another", "a")
 
 
@@ -93,14 +93,14 @@ def test_cut_film_is_no_image(store: CheckedDatastore, studies: Path, tmp_path: 
     )
     whole = (tmp_path / "film.tif").read_bytes()
     (tmp_path / "film.tif").write_bytes(whole[: len(whole) * 2 // 3])
-    refused(422, "film", studies, store.add_image, "film", str(tmp_path / "film.tif"), {})
+    assert_refused(422, "'film' cannot be read", studies, store.add_image, "film", str(tmp_path / "film.tif"), {})
 
 
 def test_image_has_one_extension(store: CheckedDatastore, studies: Path, tmp_path: Path) -> None:
     reason = r"image 'frame_1' is the file 'frame_1.png' already, but '.tif' was sent; .*another id, or DELETE"
     tifffile.imwrite(tmp_path / "frame_1.tif", np.eye(9, 12, dtype=np.uint8))
-    refused(409, reason, studies, store.add_image, "frame_1", str(tmp_path / "frame_1.tif"), {})
-    refused(409, reason, studies, store.add_image, "", str(tmp_path / "frame_1.tif"), {})
+    assert_refused(409, reason, studies, store.add_image, "frame_1", str(tmp_path / "frame_1.tif"), {})
+    assert_refused(409, reason, studies, store.add_image, "", str(tmp_path / "frame_1.tif"), {})
     store.remove_image("frame_1")
     assert store.add_image("frame_1", str(tmp_path / "frame_1.tif"), {}) == "frame_1"
 
@@ -124,20 +124,24 @@ def test_label_of_a_film(store: CheckedDatastore, studies: Path, tmp_path: Path,
     store.add_image("film", str(drawn(tmp_path / "film.ome.tif", (3, 40, 70))), {})
     assert store.save_label("film", str(drawn(tmp_path / name, (3, 40, 70))), "final", {}) == "film"
     wrong = str(drawn(tmp_path / name, (4, 40, 70)))
-    refused(422, "label of film' has shape 4x40x70 but.*3x40x70", studies, store.save_label, "film", wrong, "final", {})
+    assert_refused(
+        422, "label of film' has shape 4x40x70 but.*3x40x70", studies, store.save_label, "film", wrong, "final", {}
+    )
 
 
 def test_labels_that_do_not_fit_are_refused(store: CheckedDatastore, studies: Path, tmp_path: Path) -> None:
     sizes = "label of frame_0' has shape 96x80 but its image has 80x96"
     turned = str(drawn(tmp_path / "tmpq.png", (96, 80)))
-    refused(422, sizes, studies, store.save_label, "frame_0", turned, "final", {})
+    assert_refused(422, sizes, studies, store.save_label, "frame_0", turned, "final", {})
     (tmp_path / "no.png").write_bytes(b"hello")
     unread = "'label of frame_0' cannot be read"
-    refused(422, unread, studies, store.save_label, "frame_0", str(tmp_path / "no.png"), "final", {})
+    assert_refused(422, unread, studies, store.save_label, "frame_0", str(tmp_path / "no.png"), "final", {})
     picture = str(drawn(tmp_path / "heart.png"))
-    refused(422, "label of heart_ed' has shape", studies, store.save_label, "heart_ed", picture, "final", {})
+    assert_refused(422, "label of heart_ed' has shape", studies, store.save_label, "heart_ed", picture, "final", {})
     sitk.WriteImage(sitk.GetImageFromArray(np.full((1, 80, 96), 0.5, np.float32)), str(tmp_path / "half.nii.gz"))
-    refused(422, "whole numbers", studies, store.save_label, "frame_0", str(tmp_path / "half.nii.gz"), "final", {})
+    assert_refused(
+        422, "whole numbers", studies, store.save_label, "frame_0", str(tmp_path / "half.nii.gz"), "final", {}
+    )
     with pytest.raises(ImageNotFoundException):
         store.save_label("nope", picture, "final", {})
 
@@ -145,7 +149,7 @@ def test_labels_that_do_not_fit_are_refused(store: CheckedDatastore, studies: Pa
 def test_damaged_image_gets_no_label(store: CheckedDatastore, studies: Path, tmp_path: Path) -> None:
     (studies / "frame_0.png").write_bytes(b"hello")
     label = str(drawn(tmp_path / "tmpq.png"))
-    refused(422, "'frame_0' cannot be read", studies, store.save_label, "frame_0", label, "final", {})
+    assert_refused(422, "'frame_0' cannot be read", studies, store.save_label, "frame_0", label, "final", {})
 
 
 def test_label_of_another_extension_is_replaced(store: CheckedDatastore, studies: Path, tmp_path: Path) -> None:
@@ -168,8 +172,10 @@ def test_label_of_another_extension_is_replaced(store: CheckedDatastore, studies
 def test_names_are_checked(store: CheckedDatastore, studies: Path, tmp_path: Path, names: Any) -> None:
     given = {"label_info": names}
     label = str(drawn(tmp_path / "tmpq.png"))
-    refused(422, "label_info holds .*a name and a whole", studies, store.save_label, "frame_0", label, "final", given)
-    refused(422, "label_info holds", studies, store.update_label_info, "frame_0", "final", given)
+    assert_refused(
+        422, "label_info holds .*a name and a whole", studies, store.save_label, "frame_0", label, "final", given
+    )
+    assert_refused(422, "label_info holds", studies, store.update_label_info, "frame_0", "final", given)
 
 
 @pytest.mark.parametrize("names", [None, [], [{"name": "a", "idx": 0}], [{"name": "a", "id": 2}], [{"name": "a"}]])
